@@ -1,0 +1,3 @@
+from busaug.cli.app import main
+
+main()

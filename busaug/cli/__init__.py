@@ -1,0 +1,10 @@
+"""Thin commands over the package's functions: parse, call, print. Heavy imports stay inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+def commands() -> list[Callable[..., None]]:
+    """Every command, in the order of ``busaug --help``."""
+    return []

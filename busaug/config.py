@@ -1,0 +1,223 @@
+"""The frozen configuration: one YAML file, dotted overrides, a canonical hash.
+
+Every field has a range; an unknown or out-of-range one is an InputError naming it. The resolved
+copy and its hash are kept with every output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from busaug.errors import InputError
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Region = tuple[int, int, int, int]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SradConfig(Section):
+    """Multi-scale speckle-reducing anisotropic diffusion (METHODS: Yu & Acton 2002)."""
+
+    scales: int = Field(8, ge=1, le=64, description="stored scales L")
+    iterations: int = Field(10, ge=1, le=1000, description="iterations between scales")
+    time_step: float = Field(0.5, gt=0.0, le=1.0, description="update is time_step/4 x divergence")
+    q0: Literal["auto", "image"] | Region | Annotated[float, Field(gt=0.0)] = Field(
+        "auto", description="speckle scale: auto, image, region row,column,height,width, or number"
+    )
+    decay: float = Field(1 / 6, ge=0.0, description="rate of q0 exp(-decay t) for a numeric q0")
+    form: Literal[1, 2] = Field(1, description="coefficient: 1 rational, 2 exponential")
+    domain: Literal["log", "linear"] = Field("log", description="what the pixels are")
+
+
+class StyleConfig(Section):
+    """The style-transfer loss and its optimisation (docs/optimiser.md has the evidence)."""
+
+    size: int = Field(224, ge=32, le=4096, description="side of the square image, pixels")
+    backbone: Literal["resnet50", "vgg19"] = "resnet50"
+    fusion: Literal["FM", "GM", "UM", "SR"] = Field("FM", description="multi-reference target")
+    references: int = Field(4, ge=1, le=64, description="k, images in a reference set")
+    iterations: int = Field(150, ge=1, le=100_000, description="loss evaluations an image")
+    gamma: float = Field(100.0, gt=0.0, description="style weight over the calibrated balance")
+    optimiser: Literal["lbfgs", "adam"] = "lbfgs"
+    step: float = Field(0.005, gt=0.0, le=1.0, description="Adam's first step, cosine to a tenth")
+    history: int = Field(10, ge=1, le=100, description="L-BFGS curvature pairs an image")
+    start: Literal["content", "noise"] = Field("content", description="first iterate")
+    calibration_pairs: int = Field(32, ge=1, le=1024, description="pairs that set the balance")
+
+
+class RelevanceConfig(Section):
+    """How relevance enters the content loss."""
+
+    mode: Literal["L0", "LA", "LB", "LS"] = Field(
+        "LA", description="L0 none, LA weighted, LB selected, LS shuffled control"
+    )
+    floor: Fraction = Field(0.1, description="LA: lambda, weight given to every position")
+    quantile: Fraction = Field(0.5, description="LB: positions below this quantile are left out")
+    composite: Literal["alpha2beta1", "alpha1beta0"] = "alpha2beta1"
+
+
+class PlanConfig(Section):
+    """Which (content, references) pairs are made."""
+
+    contents: int | None = Field(None, ge=1, description="content images in all, stratified")
+    pairs: Literal["all"] | Annotated[int, Field(ge=1)] = Field(
+        1, description="reference sets a content image, or all ordered same-class pairs"
+    )
+    unit: int = Field(8, ge=1, le=4096, description="pairs in a work unit (one batch)")
+
+
+class GateConfig(Section):
+    """When an output is rejected."""
+
+    ssim_max: Fraction = Field(0.995, description="a nearer copy of its content is rejected")
+    saturated_max: Fraction = Field(0.02, description="share of pixels newly at 0 or 1")
+
+
+class TrainConfig(Section):
+    """The ResNet-50 classifier."""
+
+    size: int = Field(224, ge=32, le=4096)
+    epochs: int = Field(20, ge=1, le=10_000)
+    batch: int = Field(32, ge=2, le=65_536)
+    learning_rate: float = Field(1e-4, gt=0.0)
+    momentum: float = Field(0.9, ge=0.0, lt=1.0)
+    weight_decay: float = Field(1e-4, ge=0.0)
+    dropout: float = Field(0.5, ge=0.0, lt=1.0)
+    patience: int = Field(7, ge=1, description="epochs without a better val loss before stopping")
+    plateau_patience: int = Field(3, ge=0)
+    plateau_factor: float = Field(0.2, gt=0.0, lt=1.0)
+    learning_rate_min: float = Field(1e-6, ge=0.0)
+    srad_scale: int = Field(1, ge=0, le=64, description="despeckling scale of inputs, 0 for none")
+
+
+class ComputeConfig(Section):
+    """What the bytes may depend on beside the inputs."""
+
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    threads: int = Field(0, ge=0, le=1024, description="0 is resolved to the cores at hand")
+
+
+class Config(Section):
+    seed: int = Field(0, ge=0)
+    style: StyleConfig = StyleConfig()
+    relevance: RelevanceConfig = RelevanceConfig()
+    plan: PlanConfig = PlanConfig()
+    gate: GateConfig = GateConfig()
+    srad: SradConfig = SradConfig()
+    train: TrainConfig = TrainConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _single_reference(self) -> Config:
+        if self.style.fusion == "SR" and self.style.references != 1:
+            raise ValueError("style.fusion SR takes exactly one reference: set style.references=1")
+        return self
+
+    def sections(self, *names: str) -> dict[str, Any]:
+        """The named sections (and the seed) as plain values, for hashing and printing."""
+        values = self.model_dump(mode="json")
+        return {name: values[name] for name in ("seed", *names)}
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    "paper": {"style": {"iterations": 1000}, "plan": {"pairs": "all"}},
+}
+
+
+def load_config(
+    file: Path | None = None, *, preset: str = "default", overrides: Sequence[str] = ()
+) -> Config:
+    """Preset, then file, then ``a.b=c`` overrides (values read as YAML).
+
+    Raises InputError for an unreadable file, an unknown preset or field, or a value out of range.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}", remedy=f"Use one of {', '.join(PRESETS)}")
+    values: dict[str, Any] = {}
+    _merge(values, PRESETS[preset])
+    if file is not None:
+        _merge(values, _read_yaml(file))
+    for text in overrides:
+        _merge(values, _parse_override(text))
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise _first_problem(error, file) from error
+
+
+def canonical_hash(value: Any) -> str:
+    """SHA-256 of the value as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read_yaml(file: Path) -> Mapping[str, Any]:
+    try:
+        value = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"config {file} cannot be read: {reason}", remedy="Name a readable YAML file"
+        ) from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InputError(
+            f"config {file} holds a {type(value).__name__}, not sections",
+            remedy="Write sections such as 'style:' with fields below them",
+        )
+    return value
+
+
+def _parse_override(text: str) -> Mapping[str, Any]:
+    path, equals, raw = text.partition("=")
+    if not equals or not path.strip():
+        raise InputError(f"--set {text!r} is not of the form a.b=c", remedy="Say style.gamma=50")
+    try:
+        value: Any = yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"--set {text!r} has a value that is not YAML", remedy="Quote the value"
+        ) from error
+    for key in reversed(path.strip().split(".")):
+        value = {key: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _first_problem(error: ValidationError, file: Path | None) -> InputError:
+    problem = error.errors()[0]
+    path = [str(part) for part in problem["loc"]]
+    name = ".".join(path) or "config"
+    where = f" in {file}" if file is not None else ""
+    if problem["type"] == "extra_forbidden":
+        section: Any = Config
+        for part in path[:-1]:
+            section = section.model_fields[part].annotation
+        known = ", ".join(section.model_fields)
+        return InputError(f"unknown config field {name}{where}", remedy=f"Known here: {known}")
+    reason = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return InputError(f"config{where}: {reason}", remedy="Change one of the two")
+    return InputError(
+        f"config field {name}={problem['input']!r}{where}: {reason}", remedy="Give a valid value"
+    )

@@ -1,0 +1,76 @@
+"""Progress and messages: live bars on a terminal, plain lines elsewhere. Nothing else prints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_PLAIN_INTERVAL_S = 10.0
+
+
+def say(message: str) -> None:
+    """A line for the user on standard output; the text is shown as it is (no markup)."""
+    out.print(message, markup=False)
+
+
+def warn(message: str) -> None:
+    """A warning line on standard error."""
+    err.print(f"warning: {message}", markup=False, style="yellow")
+
+
+class Advance(Protocol):
+    def __call__(self, count: int = 1, *, note: str = "") -> None: ...
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Advance]:
+    """A progress display for ``total`` steps; call what it yields after each finished step."""
+    if out.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=out) as display:
+            task = display.add_task(what, total=total, note="")
+
+            def advance(count: int = 1, *, note: str = "") -> None:
+                display.update(task, advance=count, note=note)
+
+            yield advance
+        return
+
+    start = last = time.monotonic()
+    done = 0
+
+    def advance_plain(count: int = 1, *, note: str = "") -> None:
+        nonlocal done, last
+        done += count
+        now = time.monotonic()
+        if done < total and now - last < _PLAIN_INTERVAL_S:
+            return
+        last = now
+        left = (now - start) / max(done, 1) * (total - done)
+        tail = f", about {left:.0f} s left" if done < total else f", {now - start:.1f} s"
+        say(f"{what}: {done}/{total}{tail}{'  ' + note if note else ''}")
+
+    yield advance_plain

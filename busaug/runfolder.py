@@ -1,0 +1,90 @@
+"""Output folders that know which run they belong to.
+
+Every command that writes a folder keeps ``run.json`` in it: the command, the identity (resolved
+configuration, hashes of inputs) and a summary. A folder of another identity is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from busaug.config import canonical_hash
+from busaug.errors import OutputError
+from busaug.files import explain_write_errors, read_json, write_json
+
+RUN_FILE = "run.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """A folder that belongs to one command with one identity."""
+
+    path: Path
+    command: str
+    identity: Mapping[str, Any]
+
+    @property
+    def hash(self) -> str:
+        return canonical_hash({"command": self.command, **self.identity})
+
+    def write(self, **summary: Any) -> None:
+        """Write ``run.json``: command, hash, identity and what the run found out."""
+        record = {
+            "command": self.command,
+            "hash": self.hash,
+            "identity": dict(self.identity),
+            "summary": summary,
+        }
+        write_json(self.path / RUN_FILE, record)
+
+
+def open_run(
+    path: Path, command: str, identity: Mapping[str, Any], *, resume: bool = False
+) -> RunFolder:
+    """Take ``path`` for this run: new or empty, or (with ``resume``) already of this identity."""
+    run = RunFolder(path, command, identity)
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file", remedy="Name an output folder")
+    if not path.exists() or not any(path.iterdir()):
+        with explain_write_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+        run.write()
+        return run
+    if not (path / RUN_FILE).is_file():
+        raise OutputError(
+            f"{path} is not empty and belongs to no busaug run", remedy="Choose an empty folder"
+        )
+    before = read_json(path / RUN_FILE)
+    if before.get("hash") != run.hash:
+        changes = "; ".join(_differences(before, {"command": command, "identity": dict(identity)}))
+        raise OutputError(
+            f"{path} belongs to another run ({changes})",
+            remedy="Choose another output folder, or repeat the old configuration",
+        )
+    if not resume:
+        raise OutputError(
+            f"{path} already holds this run", remedy="Add --resume, or choose another folder"
+        )
+    return run
+
+
+def read_run(path: Path) -> dict[str, Any] | None:
+    """The run record of a folder, or None where it has none."""
+    file = path / RUN_FILE
+    return read_json(file) if file.is_file() else None
+
+
+def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = [key for key in (*now, *(k for k in before if k not in now))]
+        found: list[str] = []
+        for key in keys:
+            if not name and key in ("hash", "summary"):
+                continue
+            path = f"{name}.{key}" if name else str(key)
+            found += _differences(before.get(key), now.get(key), path.removeprefix("identity."))
+        return found
+    return [] if before == now else [f"{name}: {before!r} there, {now!r} here"]
