@@ -1,4 +1,8 @@
-"""Progress and messages: live bars on a terminal, plain lines elsewhere. Nothing else prints."""
+"""Progress and messages: live bars on a terminal, plain lines elsewhere. Nothing else prints.
+
+Results go to standard output, progress and warnings to standard error, so that ``--json`` can be
+piped.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +44,7 @@ class Advance(Protocol):
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Advance]:
     """A progress display for ``total`` steps; call what it yields after each finished step."""
-    if out.is_terminal:
+    if err.is_terminal:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -50,7 +54,7 @@ def progress(what: str, total: int) -> Iterator[Advance]:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=out) as display:
+        with Progress(*columns, console=err) as display:
             task = display.add_task(what, total=total, note="")
 
             def advance(count: int = 1, *, note: str = "") -> None:
@@ -71,6 +75,7 @@ def progress(what: str, total: int) -> Iterator[Advance]:
         last = now
         left = (now - start) / max(done, 1) * (total - done)
         tail = f", about {left:.0f} s left" if done < total else f", {now - start:.1f} s"
-        say(f"{what}: {done}/{total}{tail}{'  ' + note if note else ''}")
+        note_tail = f"  {note}" if note else ""
+        err.print(f"{what}: {done}/{total}{tail}{note_tail}", markup=False)
 
     yield advance_plain
