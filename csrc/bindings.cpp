@@ -6,6 +6,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <iterator>
 #include <sstream>
 
 namespace py = pybind11;
@@ -57,13 +58,9 @@ void srad_cpu(Address images, Address regions, Address output, const std::string
     });
 }
 
-std::vector<std::string> split_list(const std::string& text) {
-    std::vector<std::string> parts;
-    std::stringstream stream(text);
-    for (std::string part; std::getline(stream, part, ';');) {
-        parts.push_back(part);
-    }
-    return parts;
+std::vector<std::string> words(const std::string& text) {
+    std::istringstream stream(text);
+    return {std::istream_iterator<std::string>(stream), std::istream_iterator<std::string>()};
 }
 
 py::dict build_info() {
@@ -72,7 +69,7 @@ py::dict build_info() {
     info["compiler"] = BUSAUG_COMPILER;
     info["simd"] = busaug::simd_levels();
     info["simd_in_use"] = busaug::simd_in_use();
-    info["cuda_architectures"] = split_list(BUSAUG_CUDA_ARCHITECTURES);
+    info["cuda_architectures"] = words(BUSAUG_CUDA_ARCHITECTURES);
     info["cuda_compiler"] = BUSAUG_CUDA_COMPILER;
     return info;
 }
