@@ -7,4 +7,6 @@ from collections.abc import Callable
 
 def commands() -> list[Callable[..., None]]:
     """Every command, in the order of ``busaug --help``."""
-    return []
+    from busaug.cli.prepare import prepare
+
+    return [prepare]
