@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 def commands() -> list[Callable[..., None]]:
     """Every command, in the order of ``busaug --help``."""
+    from busaug.cli.augment import augment
+    from busaug.cli.explain import explain
     from busaug.cli.prepare import prepare
 
-    return [prepare]
+    return [prepare, explain, augment]

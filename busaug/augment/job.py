@@ -1,0 +1,69 @@
+"""What a run of ``busaug augment`` depends on, and how its parts are built from that."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from busaug.augment.engine import Engine
+from busaug.augment.maps import RelevanceMaps
+from busaug.augment.plan import Plan, plan_pairs
+from busaug.config import Config
+from busaug.data.catalog import Catalog
+from busaug.errors import InputError
+from busaug.explain.predictor import Predictor, imagenet_predictor
+from busaug.models.weights import Weights
+from busaug.style.features import FeatureExtractor
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A Catalog, a resolved configuration (``compute.threads`` is a number) and networks."""
+
+    catalog: Catalog
+    config: Config
+    weights: Weights
+    explainer: Predictor | None
+    """None takes the ImageNet logits of ``weights``."""
+
+    @functools.cached_property
+    def training(self) -> Catalog:
+        """The only rows that contents and styles come from."""
+        training = self.catalog.split("train")
+        if not training.records:
+            raise InputError(
+                f"{self.catalog.root} has no training image", remedy="Prepare a larger data set"
+            )
+        return training
+
+    @functools.cached_property
+    def predictor(self) -> Predictor | None:
+        """The network whose relevance weighs the content loss; None in mode L0."""
+        if self.config.relevance.mode == "L0":
+            return None
+        return self.explainer or imagenet_predictor(self.weights)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the bytes of every output."""
+        return {
+            "config": self.config.sections("style", "relevance", "plan", "gate", "compute"),
+            "catalog": self.catalog.hash,
+            "weights": self.weights.sha256,
+            "explainer": self.predictor.sha256 if self.predictor else None,
+        }
+
+    def plan(self) -> Plan:
+        return plan_pairs(self.training, self.config)
+
+    def extractor(self) -> FeatureExtractor:
+        torch.set_num_threads(self.config.compute.threads)
+        return FeatureExtractor(self.config.style.backbone, self.weights)
+
+    def engine(self, extractor: FeatureExtractor, balance: float, maps_folder: Path) -> Engine:
+        maps = RelevanceMaps(self.predictor, self.config, maps_folder) if self.predictor else None
+        return Engine(self.training, self.config, extractor, balance, maps)

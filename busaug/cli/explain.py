@@ -1,0 +1,63 @@
+"""``busaug explain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from busaug import console
+
+
+def explain(
+    catalog: Annotated[Path, typer.Argument(help="Catalog folder made by 'busaug prepare'.")],
+    out: Annotated[Path, typer.Argument(help="Output folder, new or empty.")],
+    model: Annotated[
+        str,
+        typer.Option(help="Classifier of 'busaug train', an ImageNet ResNet-50 file or 'imagenet'."),
+    ],
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    limit: Annotated[int, typer.Option(min=0, help="Images a class; 0 for every one.")] = 0,
+    size: Annotated[
+        int, typer.Option(min=0, help="Side in pixels; 0 for the classifier's own, else 224.")
+    ] = 0,
+    composite: Annotated[
+        str, typer.Option(help="Rule of the convolutions: alpha2beta1 or alpha1beta0.")
+    ] = "alpha2beta1",
+) -> None:
+    """Layer-wise relevance heatmaps, with the conservation error of each."""
+    from busaug.cli.shared import choose_split, first_of_each_class
+    from busaug.data.catalog import Catalog
+    from busaug.explain.predictor import load_predictor
+    from busaug.explain.relevance import check_composite
+    from busaug.explain.run import explain as run_explain
+    from busaug.files import atomic_folder
+    from busaug.runfolder import RunFolder
+
+    rules = check_composite(composite)
+    source = Catalog.load(catalog)
+    chosen = first_of_each_class(choose_split(source, split), limit)
+    predictor = load_predictor(model)
+    side = size or (predictor.info.size if predictor.info else 224)
+    identity = {
+        "catalog": source.hash,
+        "model": {"name": predictor.name, "sha256": predictor.sha256},
+        "config": {"split": split, "limit": limit, "size": side, "composite": composite},
+    }
+    with atomic_folder(out) as folder:
+        summary = run_explain(chosen, folder, predictor, size=side, composite=rules)
+        RunFolder(folder, "explain", identity).write(
+            catalog=str(catalog.resolve()),
+            model=predictor.name,
+            images=len(summary.rows),
+            skipped=list(summary.skipped),
+            conservation_error_max=summary.conservation_error_max,
+        )
+    for row in summary.skipped:
+        console.warn(f"skipped {row['id']}: {row['reason']}")
+    console.say(f"{len(summary.rows)} images explained, {len(summary.skipped)} skipped: {out}")
+    console.say(
+        "conservation: sum of relevance equals the logit within "
+        f"{summary.conservation_error_max:.1e} (worst image)"
+    )

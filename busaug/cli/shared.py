@@ -1,0 +1,42 @@
+"""What several commands do with their arguments."""
+
+from __future__ import annotations
+
+import os
+from typing import cast
+
+from busaug.config import Config
+from busaug.data.catalog import SPLITS, Catalog, Split
+from busaug.errors import InputError
+
+
+def choose_split(catalog: Catalog, name: str) -> Catalog:
+    """The named split, or all of it; InputError for another name or an empty split."""
+    if name == "all":
+        return catalog
+    if name not in SPLITS:
+        raise InputError(f"unknown split {name!r}", remedy=f"Use {', '.join(SPLITS)} or all")
+    chosen = catalog.split(cast(Split, name))
+    if not chosen.records:
+        raise InputError(
+            f"{catalog.root} has no image in its {name} split", remedy="Choose another --split"
+        )
+    return chosen
+
+
+def first_of_each_class(catalog: Catalog, limit: int) -> Catalog:
+    """The first ``limit`` images of each class by id; every one for 0."""
+    if limit == 0:
+        return catalog
+    kept = [record for label in catalog.labels for record in catalog.of_class(label).records[:limit]]
+    return Catalog(catalog.root, tuple(sorted(kept, key=lambda record: record.id)))
+
+
+def resolve_compute(config: Config) -> Config:
+    """The configuration with ``compute.threads`` a number: 0 becomes the cores at hand."""
+    if config.compute.threads:
+        return config
+    available = getattr(os, "sched_getaffinity", None)
+    cores = len(available(0)) if available else os.cpu_count() or 1
+    compute = config.compute.model_copy(update={"threads": cores})
+    return config.model_copy(update={"compute": compute})

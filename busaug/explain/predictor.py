@@ -1,0 +1,80 @@
+"""The network whose decision is explained: a trained classifier, or ImageNet's own logits."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from busaug.data.catalog import Record
+from busaug.errors import InputError
+from busaug.models.classifier import ClassifierInfo, is_classifier, load_classifier
+from busaug.models.preprocess import despeckle_inputs, imagenet_normalise
+from busaug.models.resnet import ResNet, resnet50
+from busaug.models.weights import Weights, file_sha256, load_state, resolve_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """A ResNet-50 with logits, how its inputs are made, and where it came from."""
+
+    model: ResNet
+    info: ClassifierInfo | None
+    """None for an ImageNet network, which knows none of the Catalog's classes."""
+    name: str
+    sha256: str
+
+    def inputs(self, gray: Tensor) -> Tensor:
+        """What ``model`` takes, (B, 3, H, W), for gray images (B, 1, H, W) in [0, 1]."""
+        return imagenet_normalise(gray if self.info is None else despeckle_inputs(gray, self.info))
+
+    def target(self, record: Record) -> int | None:
+        """The logit to explain: the image's true class, or None for the highest one.
+
+        Raises InputError for a class that the classifier does not know.
+        """
+        if self.info is None:
+            return None
+        if record.label not in self.info.classes:
+            raise InputError(
+                f"image {record.id} is of class {record.label!r}, unknown to {self.name}",
+                remedy=f"Use a classifier trained on it (this one knows {self.info.classes})",
+            )
+        return self.info.classes.index(record.label)
+
+    def class_name(self, index: int) -> str:
+        return f"ImageNet class {index}" if self.info is None else self.info.classes[index]
+
+
+def classifier_predictor(path: Path) -> Predictor:
+    """A busaug checkpoint (a file or a ``busaug train`` folder)."""
+    file = path / "model.safetensors" if path.is_dir() else path
+    model, info = load_classifier(file)
+    return Predictor(model, info, file.parent.name or file.name, file_sha256(file))
+
+
+def imagenet_predictor(weights: Weights) -> Predictor:
+    """An ImageNet ResNet-50 with its own thousand logits.
+
+    Raises InputError where the weights lack the final layer.
+    """
+    model = resnet50()
+    load_state(model, weights, head="num_batches_tracked")
+    return Predictor(model.eval(), None, weights.name, weights.sha256)
+
+
+def load_predictor(spec: str) -> Predictor:
+    """From ``--model``: a busaug checkpoint, or weights as ``--weights`` takes them."""
+    path = Path(spec)
+    if path.is_dir() or (path.is_file() and is_classifier(path)):
+        return classifier_predictor(path)
+    return imagenet_predictor(resolve_weights(spec))
+
+
+def batch_targets(predictor: Predictor, records: list[Record]) -> Tensor | None:
+    """Targets of several images for ``RelevanceModel``, or None for the highest logits."""
+    targets = [predictor.target(record) for record in records]
+    known = [target for target in targets if target is not None]
+    return torch.tensor(known) if len(known) == len(records) else None

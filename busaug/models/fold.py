@@ -1,0 +1,68 @@
+"""Folding BatchNorm into the layer before it: exact in eval mode.
+
+w' = w s, b' = (b - mean) s + bias, s = weight / sqrt(variance + eps).
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+def fold_batchnorm(model: nn.Module) -> nn.Module:
+    """A copy of ``model`` (eval mode, no parameter gradients) without BatchNorm.
+
+    A Conv2d followed by a BatchNorm2d absorbs it; a BatchNorm1d followed (dropout aside) by a
+    Linear is absorbed by that Linear. Followed means: next among the parent's children, which holds
+    for the models of this package. Raises ValueError where a BatchNorm has no such neighbour.
+    """
+    folded = copy.deepcopy(model).eval().requires_grad_(False)
+    for parent in folded.modules():
+        children = [(n, m) for n, m in parent.named_children() if not isinstance(m, nn.Dropout)]
+        for (name, left), (next_name, right) in zip(children, children[1:], strict=False):
+            if isinstance(left, nn.Conv2d) and isinstance(right, nn.BatchNorm2d):
+                setattr(parent, name, _fold_after(left, right))
+                setattr(parent, next_name, nn.Identity())
+            elif isinstance(left, nn.BatchNorm1d) and isinstance(right, nn.Linear):
+                setattr(parent, name, nn.Identity())
+                setattr(parent, next_name, _fold_before(left, right))
+    for name, module in folded.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            raise ValueError(f"BatchNorm {name} has no convolution or linear layer to fold into")
+    return folded
+
+
+def _scale_shift(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
+
+
+def _fold_after(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    scale, shift = _scale_shift(norm)
+    out = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        conv.dilation,  # type: ignore[arg-type]
+        conv.groups,
+        bias=True,
+        dtype=conv.weight.dtype,
+        device=conv.weight.device,
+    ).requires_grad_(False)
+    assert out.bias is not None
+    out.weight.copy_(conv.weight * scale.view(-1, 1, 1, 1))
+    out.bias.copy_(shift if conv.bias is None else conv.bias * scale + shift)
+    return out
+
+
+def _fold_before(norm: nn.BatchNorm1d, linear: nn.Linear) -> nn.Linear:
+    scale, shift = _scale_shift(norm)
+    out = copy.deepcopy(linear)
+    out.weight.copy_(linear.weight * scale)
+    out.bias.copy_(linear.bias + linear.weight @ shift)
+    return out

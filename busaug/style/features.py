@@ -1,0 +1,74 @@
+"""Feature extraction for style transfer: truncated, BatchNorm-folded, gray-stemmed, frozen."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from busaug.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from busaug.models.weights import Backbone, Weights
+from busaug.style.backbones import BACKBONES
+
+Features = dict[str, Tensor]
+"""Layer name to (B, N, h, w)."""
+
+
+class GrayStem(nn.Module):
+    """The stem convolution on one gray channel in [0, 1], equal to replicating the channel.
+
+    The three kernels merge into one, sum_c w_c / std_c. The constant -mean_c / std_c reaches the
+    output through the kernel as well, but not where the kernel hangs over the zero-padded border,
+    so it is a map (one a size, kept), not a bias.
+    """
+
+    kernel: Tensor
+    normalised_zero: Tensor
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+        std = torch.tensor(IMAGENET_STD).to(conv.weight).view(1, 3, 1, 1)
+        mean = torch.tensor(IMAGENET_MEAN).to(conv.weight).view(1, 3, 1, 1)
+        self.register_buffer("kernel", (conv.weight / std).sum(1, keepdim=True), persistent=False)
+        self.register_buffer("normalised_zero", -mean / std, persistent=False)
+        self._maps: dict[torch.Size, Tensor] = {}
+
+    def forward(self, gray: Tensor) -> Tensor:
+        """(B, 1, H, W) to (B, N, h, w)."""
+        size = gray.shape[-2:]
+        if size not in self._maps:
+            with torch.no_grad():
+                self._maps[size] = self.conv(self.normalised_zero.expand(1, 3, *size))
+        stride, padding = self.conv.stride, self.conv.padding
+        return functional.conv2d(gray, self.kernel, None, stride, padding) + self._maps[size]  # type: ignore[arg-type]
+
+
+class FeatureExtractor(nn.Module):
+    """Gray images to the features of the style and content layers of a backbone."""
+
+    def __init__(self, backbone: Backbone, weights: Weights) -> None:
+        super().__init__()
+        spec = BACKBONES[backbone]
+        self.style_layers = spec.style_layers
+        self.content_layer = spec.content_layer
+        stages = spec.stages(weights)
+        stem = stages[0][1]
+        assert isinstance(stem, nn.Sequential) and isinstance(stem[0], nn.Conv2d)
+        stem[0] = GrayStem(stem[0])
+        self.stages = nn.ModuleDict(stages)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, gray: Tensor) -> Features:
+        """(B, 1, H, W) in [0, 1] to the features of every layer, shallow to deep."""
+        features: Features = {}
+        x = gray
+        for name, stage in self.stages.items():
+            x = stage(x)
+            features[name] = x
+        return features
+
+
+def columns(features: Tensor) -> Tensor:
+    """(B, N, h, w) to the sample matrix (B, N, h*w); free for either memory format."""
+    return features.flatten(2)

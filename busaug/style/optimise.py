@@ -1,0 +1,194 @@
+"""Batched minimisation: every image has its own state, and no loop runs over images.
+
+Both optimisers keep the pixels in [0, 1], count one evaluation of the objective a step for every
+image, and return each image's best point, so that no image ends above the loss it starts from.
+docs/optimiser.md has the measured comparison behind the defaults.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from busaug.config import StyleConfig
+from busaug.style.objective import Losses
+
+Evaluate = Callable[[Tensor], tuple[Losses, Tensor]]
+
+# Armijo's constant, and the pixel change (root mean square) of a first step without curvature.
+_SUFFICIENT = 1e-4
+_FIRST_STEP_RMS = 0.005
+# After so many refused trials in a row the curvature pairs are forgotten.
+_REFUSALS = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Minimum:
+    """The outcome for a batch."""
+
+    images: Tensor
+    """Best points, (B, 1, H, W) in [0, 1]."""
+    initial: Losses
+    final: Losses
+    curve: list[Tensor]
+    """Best total loss (B,) after each evaluation, the first at the start."""
+
+
+def minimise(evaluate: Evaluate, start: Tensor, config: StyleConfig) -> Minimum:
+    """Minimise from ``start`` (B, 1, H, W) with the optimiser and evaluations of ``config``."""
+    method = _lbfgs if config.optimiser == "lbfgs" else _adam
+    return method(evaluate, start.clamp(0.0, 1.0), config)
+
+
+class _Best:
+    """The best point seen by each image."""
+
+    def __init__(self, images: Tensor, losses: Losses) -> None:
+        self.images = images.clone()
+        self.initial = self.losses = losses
+        self.curve = [losses.total]
+
+    def offer(self, images: Tensor, losses: Losses) -> None:
+        better = losses.total < self.losses.total  # False for NaN
+        self.images = torch.where(_wide(better, images), images, self.images)
+        old, new = self.losses, losses
+        self.losses = Losses(
+            torch.where(better, new.content, old.content),
+            torch.where(better, new.style, old.style),
+            torch.where(better, new.total, old.total),
+        )
+        self.curve.append(self.losses.total)
+
+    def minimum(self) -> Minimum:
+        return Minimum(self.images, self.initial, self.losses, self.curve)
+
+
+def _adam(evaluate: Evaluate, start: Tensor, config: StyleConfig) -> Minimum:
+    """Adam (Kingma & Ba 2015) with a cosine from ``step`` to a tenth of it, clamped each step."""
+    beta1, beta2, tiny = 0.9, 0.999, 1e-8
+    images, mean, square = start, torch.zeros_like(start), torch.zeros_like(start)
+    losses, grad = evaluate(images)
+    best = _Best(images, losses)
+    steps = config.iterations - 1
+    for t in range(1, steps + 1):
+        mean = beta1 * mean + (1 - beta1) * grad
+        square = beta2 * square + (1 - beta2) * grad.square()
+        cosine = 0.5 * (1 + math.cos(math.pi * (t - 1) / max(steps - 1, 1)))
+        rate = config.step * (0.1 + 0.9 * cosine)
+        direction = (mean / (1 - beta1**t)) / ((square / (1 - beta2**t)).sqrt() + tiny)
+        images = (images - rate * direction).clamp(0.0, 1.0)
+        losses, grad = evaluate(images)
+        best.offer(images, losses)
+    return best.minimum()
+
+
+class _Curvature:
+    """Ring of curvature pairs of each image for the L-BFGS two-loop recursion.
+
+    Slots are shared by the batch; an image that did not accept a step leaves a slot of weight zero,
+    so slots outnumber the pairs of config by the refusals that are usual.
+    """
+
+    def __init__(self, slots: int, like: Tensor) -> None:
+        self.slots = slots
+        self.steps: list[Tensor] = []
+        self.changes: list[Tensor] = []
+        self.rho: list[Tensor] = []
+        self.scale = torch.zeros_like(like[:, :1])
+
+    def push(self, step: Tensor, change: Tensor, keep: Tensor) -> None:
+        """Add pairs (B, n) for the images ``keep`` (B, 1); others get an empty slot."""
+        inner = _dot(step, change)
+        keep = keep & (inner > 1e-8 * change.norm(dim=1, keepdim=True) * _norm(step))
+        zero = torch.zeros_like(inner)
+        self.steps.append(torch.where(keep, step, zero))
+        self.changes.append(torch.where(keep, change, zero))
+        self.rho.append(torch.where(keep, 1 / torch.where(keep, inner, 1.0), zero))
+        self.scale = torch.where(keep, inner / _dot(change, change).clamp_min(1e-30), self.scale)
+        if len(self.steps) > self.slots:
+            del self.steps[0], self.changes[0], self.rho[0]
+
+    def forget(self, images: Tensor) -> None:
+        """Drop the pairs of the images marked in (B, 1)."""
+        self.rho = [torch.where(images, 0.0, rho) for rho in self.rho]
+        self.scale = torch.where(images, 0.0, self.scale)
+
+    def direction(self, grad: Tensor) -> Tensor:
+        """-H grad of each image, (B, n); a short gradient step where no pair is known."""
+        q, weights = grad, []
+        pairs = list(zip(self.steps, self.changes, self.rho, strict=True))
+        for step, change, rho in reversed(pairs):
+            weight = rho * _dot(step, q)
+            weights.append(weight)
+            q = q - weight * change
+        first = _FIRST_STEP_RMS * math.sqrt(grad.shape[1]) / _norm(grad).clamp_min(1e-30)
+        q = q * torch.where(self.scale > 0, self.scale, first)
+        for (step, change, rho), weight in zip(pairs, reversed(weights), strict=True):
+            q = q + step * (weight - rho * _dot(change, q))
+        return -q
+
+
+def _lbfgs(evaluate: Evaluate, start: Tensor, config: StyleConfig) -> Minimum:
+    """Projected L-BFGS (Nocedal 1980; active set as in Bertsekas 1982), backtracking per image.
+
+    Every evaluation is one trial point of every image: an image whose trial falls enough takes it
+    and draws a new direction, another one tries a shorter step next.
+    """
+    shape = start.shape
+    x = start.flatten(1)
+    losses, grad4 = evaluate(start)
+    grad = grad4.flatten(1)
+    best = _Best(start, losses)
+    value = losses.total[:, None]
+    curvature = _Curvature(config.history, x)
+    free = _free(x, grad)
+    direction = curvature.direction(grad * free)
+    length = torch.ones_like(value)
+    refusals = torch.zeros_like(value)
+    for _ in range(config.iterations - 1):
+        trial = (x + length * direction).clamp(0.0, 1.0)
+        losses, grad4 = evaluate(trial.view(shape))
+        best.offer(trial.view(shape), losses)
+        trial_value, trial_grad = losses.total[:, None], grad4.flatten(1)
+        step = trial - x
+        slope = _dot(grad, step)
+        taken = (trial_value <= value + _SUFFICIENT * slope) & (slope < 0)
+        taken &= torch.isfinite(trial_grad).all(dim=1, keepdim=True)
+
+        curvature.push(step, trial_grad - grad, taken)
+        refusals = torch.where(taken, 0.0, refusals + 1)
+        lost = refusals >= _REFUSALS
+        curvature.forget(lost)
+        # Quadratic interpolation through value, slope and the refused value, safeguarded.
+        fitted = -0.5 * slope / (trial_value - value - slope)
+        shorter = length * torch.nan_to_num(fitted, nan=0.1).clamp(0.1, 0.5)
+        length = torch.where(taken | lost, 1.0, shorter)
+        x = torch.where(taken, trial, x)
+        grad = torch.where(taken, trial_grad, grad)
+        value = torch.where(taken, trial_value, value)
+        free = _free(x, grad)
+        renewed = curvature.direction(grad * free) * free
+        direction = torch.where(taken | lost, renewed, direction)
+    return best.minimum()
+
+
+def _free(x: Tensor, grad: Tensor) -> Tensor:
+    """1 where a pixel may move downhill, 0 where the box holds it."""
+    held = ((x <= 0) & (grad > 0)) | ((x >= 1) & (grad < 0))
+    return (~held).to(x.dtype)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(dim=1, keepdim=True)
+
+
+def _norm(a: Tensor) -> Tensor:
+    return a.norm(dim=1, keepdim=True)
+
+
+def _wide(flags: Tensor, like: Tensor) -> Tensor:
+    return flags.view(-1, *([1] * (like.ndim - 1)))

@@ -1,0 +1,106 @@
+"""Style targets from one or several references (docs/method.md; METHODS of the paper's Eq. 14-17).
+
+Every fusion ends in one symmetric N x N matrix a layer, which the style loss compares with the
+image's Gram matrix:
+
+- ``SR`` single reference: its Gram matrix.
+- ``UM`` union: the mean of the references' Gram matrices, which is the Gram matrix of their
+  pooled columns.
+- ``GM`` mr2NST: the elementwise maximum of the Gram matrices, then histogram specification to
+  their mean quantile function (diagonal and off-diagonal entries apart).
+- ``FM`` the paper's Eq. 17: the position-wise maximum of the references' features, then histogram
+  specification of each channel to the references' mean quantile function; the Gram matrix of that.
+  The maximum joins unregistered images; the specification restores each channel's distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from busaug.style.features import Features, columns
+
+Fusion = Literal["FM", "GM", "UM", "SR"]
+Targets = dict[str, Tensor]
+"""Layer name to (..., N, N)."""
+
+
+def gram(features: Tensor) -> Tensor:
+    """G = F F^T / M for sample matrices (..., N, M)."""
+    return features @ features.mT / features.shape[-1]
+
+
+def style_targets(features: Features, layers: tuple[str, ...], fusion: Fusion) -> Targets:
+    """Targets from the features (k, N, h, w) of the k references of one set."""
+    fuse = _FUSIONS[fusion]
+    return {layer: fuse(columns(features[layer])) for layer in layers}
+
+
+def stack_targets(sets: list[Targets]) -> Targets:
+    """Targets of several sets as one batch (B, N, N) a layer."""
+    return {layer: torch.stack([targets[layer] for targets in sets]) for layer in sets[0]}
+
+
+def fuse_features(features: Tensor) -> Tensor:
+    """FM's fused map: (k, N, M) to (N, M). Its channel means are the references' mean ones."""
+    quantiles = features.sort(dim=-1).values.mean(dim=0)
+    return specify_histogram(features.amax(dim=0), quantiles)
+
+
+def specify_histogram(values: Tensor, quantiles: Tensor) -> Tensor:
+    """Each row of ``values`` (R, M) takes the distribution of the same row of ``quantiles``.
+
+    ``quantiles`` are ascending. The element of rank r gets the r-th; tied elements get the mean of
+    theirs, so that the result does not depend on the order of equal values.
+    """
+    rows, count = values.shape
+    ordered, order = values.sort(dim=-1, stable=True)
+    starts = torch.ones_like(ordered, dtype=torch.bool)
+    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    # Runs of equal values, numbered over all rows, and the mean quantile of each.
+    run = (starts.flatten().cumsum(0) - 1).view(rows, count)
+    total = int(run[-1, -1]) + 1
+    sums = torch.zeros(total, dtype=torch.float64, device=values.device)
+    sums.index_add_(0, run.flatten(), quantiles.flatten().double())
+    lengths = torch.bincount(run.flatten(), minlength=total)
+    means = (sums / lengths)[run].to(values.dtype)
+    return torch.empty_like(values).scatter_(-1, order, means)
+
+
+def _single(features: Tensor) -> Tensor:
+    if features.shape[0] != 1:
+        raise ValueError(f"fusion SR takes one reference, not {features.shape[0]}")
+    return gram(features[0])
+
+
+def _union(features: Tensor) -> Tensor:
+    return gram(features).mean(dim=0)
+
+
+def _gram_maximum(features: Tensor) -> Tensor:
+    grams = gram(features)
+    n = grams.shape[-1]
+    out = torch.zeros(n, n, dtype=grams.dtype, device=grams.device)
+    # Channel energies and cross-correlations have different laws: they are specified apart.
+    for offset in (0, 1):
+        rows, cols = (
+            (torch.arange(n), torch.arange(n)) if offset == 0 else torch.triu_indices(n, n, 1)
+        )
+        if len(rows) == 0:
+            continue
+        entries = grams[:, rows, cols]
+        quantiles = entries.sort(dim=-1).values.mean(dim=0)
+        specified = specify_histogram(entries.amax(dim=0)[None], quantiles[None])[0]
+        out[rows, cols] = specified
+        out[cols, rows] = specified
+    return out
+
+
+def _feature_maximum(features: Tensor) -> Tensor:
+    return gram(fuse_features(features))
+
+
+_FUSIONS: Mapping[Fusion, Callable[[Tensor], Tensor]] = {"FM": _feature_maximum, "GM": _gram_maximum, "UM": _union, "SR": _single}
