@@ -2,4 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from busaug.ops.srad import srad
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "srad"]
+
+_HOMES = {"srad": "busaug.ops.srad"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used: torch is slow to import."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,1 @@
+"""Operations with native kernels, registered with torch; importing a module registers its ops."""
