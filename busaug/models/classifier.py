@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from busaug.config import SradConfig
 from busaug.errors import InputError
 from busaug.files import atomic_file
 from busaug.models.resnet import ResNet, resnet50
@@ -30,6 +31,8 @@ class ClassifierInfo:
     """Side of the square input, pixels."""
     srad_scale: int
     """Despeckling scale applied to inputs; 0 for none."""
+    srad: SradConfig = SradConfig()
+    """How inputs are despeckled."""
     dropout: float = 0.5
     weights: str = "random"
     """What the trunk started from, for the report."""
@@ -46,8 +49,9 @@ def build_classifier(info: ClassifierInfo) -> ResNet:
 
 def save_classifier(path: Path, model: ResNet, info: ClassifierInfo) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    header = {**vars(info), "srad": info.srad.model_dump(mode="json")}
     with atomic_file(path) as temporary:
-        save_file(state, temporary, metadata={_HEADER: json.dumps(dataclasses.asdict(info))})
+        save_file(state, temporary, metadata={_HEADER: json.dumps(header)})
 
 
 def is_classifier(path: Path) -> bool:
@@ -81,7 +85,8 @@ def load_classifier(path: Path) -> tuple[ResNet, ClassifierInfo]:
             f"{path} is not a busaug classifier checkpoint", remedy="Run 'busaug train' first"
         )
     fields = json.loads(header)
-    info = ClassifierInfo(**{**fields, "classes": tuple(fields["classes"])})
+    fields |= {"classes": tuple(fields["classes"]), "srad": SradConfig(**fields["srad"])}
+    info = ClassifierInfo(**fields)
     model = build_classifier(info)
     model.load_state_dict(state)
     return model.eval(), info

@@ -1,0 +1,313 @@
+"""Training: repeatable, learns, stops, leaks nothing, leaves nothing half-written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from classify.conftest import ROWS, build_catalog
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from busaug.classify.inputs import ImageSet, load_set, training_rows
+from busaug.classify.train import fit, minibatches, start_model, train
+from busaug.config import Config, load_config
+from busaug.data.catalog import Catalog
+from busaug.errors import InputError, OutputError
+from busaug.files import read_json, read_jsonl
+from busaug.models.classifier import ClassifierInfo, load_classifier
+from busaug.models.weights import Weights, random_weights
+
+FILES = {"model.safetensors", "history.jsonl", "metrics_val.json", "run.json"}
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    return random_weights("resnet50")
+
+
+def with_settings(config: Config, **changes: object) -> Config:
+    return config.model_copy(update={"train": config.train.model_copy(update=changes)})
+
+
+def images_of(count: int, *, shift: float = 0.0) -> ImageSet:
+    """Dark images of class 0 and bright ones of class 1, in turn."""
+    generator = torch.Generator().manual_seed(count)
+    targets = torch.arange(count) % 2
+    levels = 0.3 + 0.4 * targets.float() + shift
+    images = levels.view(-1, 1, 1, 1) + 0.02 * torch.randn(count, 1, 8, 8, generator=generator)
+    return ImageSet(tuple(f"image-{i:03d}" for i in range(count)), images, targets, ())
+
+
+class Linear(nn.Module):
+    """Mean gray value to two logits."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.layer = nn.Linear(3, 2)
+        self.dropout = nn.Dropout(0.2)
+        self.batches: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.batches.append(len(x))
+        logits: Tensor = self.layer(self.dropout(x.mean(dim=(2, 3))))
+        return logits
+
+
+def test_same_configuration_gives_the_same_bytes(
+    catalog: Catalog, config: Config, weights: Weights, tmp_path: Path
+) -> None:
+    for index, noise in enumerate((1, 2)):
+        torch.manual_seed(noise)  # the global generator must not matter, nor be moved
+        before = torch.get_rng_state()
+        train(catalog, tmp_path / f"run-{index}", config, weights)
+        assert torch.equal(torch.get_rng_state(), before)
+    first, second = (
+        {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()}
+        for name in ("run-0", "run-1")
+    )
+    assert first.keys() == FILES
+    assert first == second
+
+
+def test_another_seed_gives_other_weights(
+    catalog: Catalog, config: Config, weights: Weights
+) -> None:
+    info = ClassifierInfo(catalog.labels, size=32, srad_scale=0)
+    heads = [start_model(info, weights, seed).state_dict()["fc.2.weight"] for seed in (0, 0, 1)]
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+
+
+def test_resnet_learns_what_anyone_can_tell_apart(
+    catalog: Catalog, config: Config, weights: Weights, tmp_path: Path
+) -> None:
+    config = with_settings(config, epochs=3, learning_rate=0.01)
+    summary = train(catalog, tmp_path / "run", config, weights)
+    row = read_json(tmp_path / "run" / "metrics_val.json")
+    assert row["metrics"]["accuracy"] == 1.0
+    assert row["confusion"] == [[2, 0], [0, 2]]
+    assert [p["id"] for p in row["predictions"]] == [r.id for r in catalog.split("val").records]
+    assert summary["updates"] == 3 * 2
+    assert summary["pretrained"] is False
+    assert summary["images"]["train"] == {"benign": 4, "malignant": 4}
+    history = read_jsonl(tmp_path / "run" / "history.jsonl")
+    assert [set(r) for r in history] == 3 * [
+        {"epoch", "train_loss", "val_loss", "val_accuracy", "lr", "updates"}
+    ]
+    model, info = load_classifier(tmp_path / "run")
+    assert info.classes == ("benign", "malignant")
+    assert info.srad == config.srad
+    assert not model.training
+
+
+def test_trunk_weights_are_loaded_and_a_foreign_head_is_not(
+    catalog: Catalog, weights: Weights
+) -> None:
+    given = dataclasses.replace(weights, pretrained=True)
+    info = ClassifierInfo(catalog.labels, size=32, srad_scale=0)
+    state = start_model(info, given, 0).state_dict()
+    trunk = {key for key in given.state if not key.startswith("fc.")}
+    assert trunk == {key for key in state if not key.startswith("fc.")}
+    assert all(torch.equal(state[key], given.state[key]) for key in trunk)
+    assert state["fc.2.weight"].shape == (2, 2048)
+
+
+def test_best_epoch_is_restored_and_training_stops(config: Config) -> None:
+    """Validation classes are the reverse, so every epoch after the first is worse."""
+    val = images_of(8)
+    val = dataclasses.replace(val, targets=1 - val.targets)
+    config = with_settings(
+        config, epochs=40, patience=5, plateau_patience=2, learning_rate=0.5, batch=8
+    )
+    model = Linear()
+    result = fit(model, images_of(16), val, config)
+    losses = [row["val_loss"] for row in result.history]
+    assert result.best_epoch == 1
+    assert len(losses) == 1 + 5
+    assert losses[0] == min(losses)
+    with torch.no_grad():
+        from busaug.models.preprocess import imagenet_normalise
+
+        logits = model(imagenet_normalise(val.images))
+    assert float(nn.functional.cross_entropy(logits, val.targets)) == pytest.approx(losses[0])
+    # epochs 2 and 3 are worse, so that the fourth has a lower rate, and the sixth again
+    rates = [row["lr"] for row in result.history]
+    assert rates == pytest.approx([0.5, 0.5, 0.5, 0.1, 0.1, 0.02])
+
+
+def test_rate_does_not_fall_below_its_minimum(config: Config) -> None:
+    val = dataclasses.replace(images_of(4), targets=torch.tensor([1, 0, 1, 0]))
+    config = with_settings(
+        config, epochs=6, plateau_patience=1, learning_rate=0.5, learning_rate_min=0.2
+    )
+    result = fit(Linear(), images_of(8), val, config)
+    assert result.history[-1]["lr"] == 0.2
+
+
+def test_every_image_is_seen_once_an_epoch(config: Config) -> None:
+    model = Linear()
+    result = fit(model, images_of(13), images_of(4), with_settings(config, epochs=2, batch=4))
+    assert model.batches == 2 * [4, 4, 5]  # a thirteenth image alone has no batch statistics
+    assert result.updates == 6
+
+
+def test_minibatches_keep_all() -> None:
+    assert [part.tolist() for part in minibatches(torch.arange(5), 2)] == [[0, 1], [2, 3, 4]]
+    assert [part.tolist() for part in minibatches(torch.arange(6), 4)] == [[0, 1, 2, 3], [4, 5]]
+    assert [part.tolist() for part in minibatches(torch.arange(1), 4)] == [[0]]
+
+
+def test_divergence_is_an_error_that_leaves_nothing(
+    catalog: Catalog, config: Config, weights: Weights, tmp_path: Path
+) -> None:
+    config = with_settings(config, learning_rate=1e30)
+    with pytest.raises(InputError, match=r"diverged in epoch 1.*Lower train\.learning_rate"):
+        train(catalog, tmp_path / "out" / "run", config, weights)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_interruption_leaves_nothing(
+    catalog: Catalog,
+    config: Config,
+    weights: Weights,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("busaug.classify.train.save_classifier", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(catalog, tmp_path / "out" / "run", config, weights)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_in_use_is_refused_before_any_work(
+    catalog: Catalog, config: Config, weights: Weights, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="not an empty folder"):
+        train(catalog, tmp_path / "run", config, weights)
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def synthetic_of(root: Path, group: str, split: str = "train", label: str = "benign") -> Catalog:
+    made = build_catalog(root, [("made-0", label, split)])  # type: ignore[list-item]
+    records = (dataclasses.replace(made.records[0], group=group),)
+    Catalog(root, records).save()
+    return Catalog.load(root)
+
+
+def test_synthetic_images_join_the_training_set_only(
+    catalog: Catalog, config: Config, weights: Weights, tmp_path: Path
+) -> None:
+    made = synthetic_of(tmp_path / "made", group="benign-train-0")
+    summary = train(catalog, tmp_path / "run", config, weights, [made])
+    assert summary["images"] == {
+        "train": {"benign": 5, "malignant": 4},
+        "val": {"benign": 2, "malignant": 2},
+    }
+    assert summary["synthetic"] == 1
+    assert summary["updates"] == 2  # nine images in batches of 4 and 5
+
+
+@pytest.mark.parametrize(
+    ("group", "split", "problem"),
+    [
+        ("benign-test-1", "train", r"made-0 is of group benign-test-1, which is in the test split"),
+        ("benign-val-0", "train", r"made-0 .* in the val split"),
+        ("elsewhere", "train", r"in no split .* leakage cannot be excluded"),
+        ("benign-train-0", "test", r"has no training image"),
+    ],
+)
+def test_leaks_are_refused(
+    catalog: Catalog, tmp_path: Path, group: str, split: str, problem: str
+) -> None:
+    made = synthetic_of(tmp_path / "made", group, split)
+    with pytest.raises(InputError, match=problem):
+        training_rows(catalog, [made])
+
+
+def test_a_leaking_catalog_is_refused(
+    catalog: Catalog, config: Config, weights: Weights, tmp_path: Path
+) -> None:
+    records = tuple(dataclasses.replace(record, group="one") for record in catalog.records)
+    with pytest.raises(InputError, match="group one is in more than one split"):
+        train(Catalog(catalog.root, records), tmp_path / "run", config, weights)
+
+
+@pytest.mark.parametrize(
+    ("drop", "problem"),
+    [
+        (("malignant-train",), "class malignant has no training image"),
+        (("malignant",), "has the one class benign"),
+        (("benign-val", "malignant-val"), "no readable validation image"),
+    ],
+)
+def test_a_class_or_split_without_images_is_refused(
+    config: Config, weights: Weights, tmp_path: Path, drop: tuple[str, ...], problem: str
+) -> None:
+    catalog = build_catalog(tmp_path / "c", [row for row in ROWS if not row[0].startswith(drop)])
+    with pytest.raises(InputError, match=problem):
+        train(catalog, tmp_path / "run", config, weights)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_broken_image_is_skipped_and_listed(
+    catalog: Catalog, config: Config, weights: Weights, tmp_path: Path
+) -> None:
+    broken = catalog.path(catalog.split("train").records[0])
+    broken.write_bytes(broken.read_bytes()[:100])
+    summary = train(catalog, tmp_path / "run", config, weights)
+    assert summary["images"]["train"] == {"benign": 3, "malignant": 4}
+    (row,) = summary["skipped"]
+    assert row["id"] == "benign-train-0"
+    assert row["reason"].startswith("images/benign-train-0.png cannot be decoded")
+    assert str(tmp_path) not in (tmp_path / "run" / "run.json").read_text()
+
+
+def test_inputs_are_despeckled_at_the_chosen_scale(catalog: Catalog) -> None:
+    """Speckle falls, brightness stays; images do not depend on their batch."""
+    raw, smooth = (
+        load_set([catalog], ClassifierInfo(catalog.labels, 32, scale), "test").images
+        for scale in (0, 1)
+    )
+    assert raw.shape == smooth.shape == (18, 1, 32, 32)
+    assert float((smooth.std(dim=(1, 2, 3)) / raw.std(dim=(1, 2, 3))).max()) < 0.8
+    torch.testing.assert_close(
+        smooth.mean(dim=(1, 2, 3)), raw.mean(dim=(1, 2, 3)), atol=0.02, rtol=0
+    )
+    one = catalog.where(lambda record: record.id == "malignant-val-1")
+    alone = load_set([one], ClassifierInfo(catalog.labels, 32, 1), "test").images
+    assert torch.equal(alone[0], smooth[[r.id for r in catalog.records].index("malignant-val-1")])
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_imagenet_weights_learn_real_images(
+    busi_256: Path, resnet50_weights: Path, tmp_path: Path
+) -> None:
+    """A few epochs on a quarter of BUSI at 96 px beat the majority class by far."""
+    from busaug.data.ingest import prepare
+    from busaug.models.weights import resolve_weights
+
+    prepare([busi_256], tmp_path / "all")
+    full = Catalog.load(tmp_path / "all")
+    some = Catalog(full.root, full.records[::4])
+    config = load_config(
+        overrides=["train.size=96", "train.epochs=3", "train.batch=16", "train.learning_rate=1e-2"]
+    )
+    train(some, tmp_path / "run", config, resolve_weights(str(resnet50_weights)))
+    row = json.loads((tmp_path / "run" / "metrics_val.json").read_text())
+    assert row["metrics"]["auc"] > 0.75
+    assert not any(map(math.isnan, filter(None, row["metrics"].values())))
+    assert load_file(tmp_path / "run" / "model.safetensors")
