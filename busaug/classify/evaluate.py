@@ -75,6 +75,17 @@ def assess(images: ImageSet, logits: Tensor, classes: tuple[str, ...]) -> Evalua
     return Evaluation(images, probability, score(images.targets.tolist(), probability, classes))
 
 
+def open_device(name: str) -> torch.device:
+    """The device of that name; InputError where torch has none such here."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {name!r} cannot be used: {reason}", remedy="Use cpu") from error
+    return device
+
+
 def evaluate(
     checkpoint: Path, catalog: Catalog, split: Split, *, batch: int = 32, device: str = "cpu"
 ) -> Evaluation:
@@ -82,6 +93,7 @@ def evaluate(
 
     Raises InputError where the Catalog's classes are not the checkpoint's, or the split is empty.
     """
+    place = open_device(device)
     model, info = load_classifier(checkpoint)
     if catalog.labels != info.classes:
         raise InputError(
@@ -90,7 +102,7 @@ def evaluate(
             remedy="Prepare the data set with the checkpoint's --classes",
         )
     images = load_set([catalog.split(split)], info, split)
-    model.to(device)
+    model.to(place)
     parts = []
     with console.progress("predict", len(images)) as advance:
         for logits in predict_logits(model, images.images, batch):

@@ -14,6 +14,7 @@ from busaug.data.images import load_batch
 from busaug.errors import InputError
 from busaug.models.classifier import ClassifierInfo
 from busaug.models.preprocess import despeckle_inputs
+from busaug.runfolder import read_run
 
 _CHUNK = 32
 
@@ -75,12 +76,19 @@ def load_set(catalogs: Sequence[Catalog], info: ClassifierInfo, what: str) -> Im
 def training_rows(catalog: Catalog, synthetic: Sequence[Catalog]) -> list[Catalog]:
     """The training rows of a Catalog and of synthetic Catalogs made from it.
 
-    Raises InputError for a synthetic Catalog without training rows, and for a row whose group is
-    in the main Catalog's validation or test split, or not in that Catalog at all: its content
-    would leak, or could not be shown not to.
+    Raises InputError for a synthetic Catalog without training rows or whose run record names
+    another Catalog, and for a row whose group is in the main Catalog's validation or test split,
+    or not in that Catalog at all: its content would leak, or could not be shown not to.
     """
+    expected = catalog.hash
     splits = {record.group: record.split for record in catalog.records}
     for made in synthetic:
+        run = read_run(made.root)
+        if run and run["identity"].get("catalog", expected) != expected:
+            raise InputError(
+                f"{made.root} was made from another Catalog than {catalog.root}",
+                remedy="Augment this Catalog's own training split",
+            )
         rows = made.split("train").records
         if not rows:
             raise InputError(

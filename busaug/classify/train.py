@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
 from busaug import console
-from busaug.classify.evaluate import assess, predict_logits
+from busaug.classify.evaluate import assess, open_device, predict_logits
 from busaug.classify.inputs import ImageSet, load_set, training_rows
 from busaug.config import Config
 from busaug.data.catalog import Catalog, shared_groups
@@ -71,6 +71,8 @@ def train(
             f"{catalog.root} has the one class {catalog.labels[0]}",
             remedy="Prepare a data set of two classes or more",
         )
+    torch.set_num_threads(config.compute.threads or torch.get_num_threads())
+    open_device(config.compute.device)
     info = ClassifierInfo(
         classes=catalog.labels,
         size=config.train.size,
@@ -148,7 +150,7 @@ def measure_statistics(model: nn.Module, training: ImageSet, config: Config) -> 
     Random weights have none worth keeping, and the few updates of a small set leave the running
     values far behind.
     """
-    device = torch.device(config.compute.device)
+    device = open_device(config.compute.device)
     model.to(device)
     parts = minibatches(torch.arange(len(training)), config.train.batch)
     with _repeatable(device):
@@ -163,7 +165,7 @@ def fit(model: nn.Module, training: ImageSet, validation: ImageSet, config: Conf
     arguments on the same machine give the same weights.
     """
     settings = config.train
-    device = torch.device(config.compute.device)
+    device = open_device(config.compute.device)
     model.to(device)
     optimiser = torch.optim.SGD(
         model.parameters(),

@@ -8,7 +8,10 @@ from collections.abc import Callable
 def commands() -> list[Callable[..., None]]:
     """Every command, in the order of ``busaug --help``."""
     from busaug.cli.augment import augment
+    from busaug.cli.despeckle import despeckle
     from busaug.cli.explain import explain
+    from busaug.cli.info import info
     from busaug.cli.prepare import prepare
+    from busaug.cli.train import evaluate, train
 
-    return [prepare, explain, augment]
+    return [info, prepare, despeckle, explain, augment, train, evaluate]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import cast
 
 from busaug.config import Config
 from busaug.data.catalog import SPLITS, Catalog, Split
@@ -14,9 +13,7 @@ def choose_split(catalog: Catalog, name: str) -> Catalog:
     """The named split, or all of it; InputError for another name or an empty split."""
     if name == "all":
         return catalog
-    if name not in SPLITS:
-        raise InputError(f"unknown split {name!r}", remedy=f"Use {', '.join(SPLITS)} or all")
-    chosen = catalog.split(cast(Split, name))
+    chosen = catalog.split(parse_split(name, "all"))
     if not chosen.records:
         raise InputError(
             f"{catalog.root} has no image in its {name} split", remedy="Choose another --split"
@@ -24,11 +21,21 @@ def choose_split(catalog: Catalog, name: str) -> Catalog:
     return chosen
 
 
+def parse_split(name: str, *others: str) -> Split:
+    """The split of that name, or InputError, which also tells of ``others`` that are allowed."""
+    if name not in SPLITS:
+        allowed = ", ".join((*SPLITS, *others))
+        raise InputError(f"unknown split {name!r}", remedy=f"Use one of {allowed}")
+    return name
+
+
 def first_of_each_class(catalog: Catalog, limit: int) -> Catalog:
     """The first ``limit`` images of each class by id; every one for 0."""
     if limit == 0:
         return catalog
-    kept = [record for label in catalog.labels for record in catalog.of_class(label).records[:limit]]
+    kept = [
+        record for label in catalog.labels for record in catalog.of_class(label).records[:limit]
+    ]
     return Catalog(catalog.root, tuple(sorted(kept, key=lambda record: record.id)))
 
 

@@ -20,7 +20,9 @@ from busaug.data.catalog import Catalog
 from busaug.errors import InputError, OutputError
 from busaug.files import read_json, read_jsonl
 from busaug.models.classifier import ClassifierInfo, load_classifier
+from busaug.models.preprocess import imagenet_normalise
 from busaug.models.weights import Weights, random_weights
+from busaug.runfolder import RunFolder
 
 FILES = {"model.safetensors", "history.jsonl", "metrics_val.json", "run.json"}
 
@@ -134,8 +136,6 @@ def test_best_epoch_is_restored_and_training_stops(config: Config) -> None:
     assert len(losses) == 1 + 5
     assert losses[0] == min(losses)
     with torch.no_grad():
-        from busaug.models.preprocess import imagenet_normalise
-
         logits = model(imagenet_normalise(val.images))
     assert float(nn.functional.cross_entropy(logits, val.targets)) == pytest.approx(losses[0])
     # epochs 2 and 3 are worse, so that the fourth has a lower rate, and the sixth again
@@ -235,6 +235,18 @@ def test_leaks_are_refused(
     made = synthetic_of(tmp_path / "made", group, split)
     with pytest.raises(InputError, match=problem):
         training_rows(catalog, [made])
+
+
+def test_a_run_made_from_another_catalog_is_refused(catalog: Catalog, tmp_path: Path) -> None:
+    """Its contents may be training images here, its references need not be."""
+    made = synthetic_of(tmp_path / "made", group="benign-train-0")
+    for hash_, allowed in ((catalog.hash, True), ("0" * 64, False)):
+        RunFolder(made.root, "augment", {"catalog": hash_}).write()
+        if allowed:
+            assert len(training_rows(catalog, [made])[1].records) == 1
+        else:
+            with pytest.raises(InputError, match="was made from another Catalog"):
+                training_rows(catalog, [made])
 
 
 def test_a_leaking_catalog_is_refused(

@@ -1,0 +1,113 @@
+"""``busaug train`` and ``busaug evaluate``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from busaug import console
+
+
+def train(
+    catalog: Annotated[Path, typer.Argument(help="Catalog folder made by 'busaug prepare'.")],
+    out: Annotated[Path, typer.Argument(help="Output folder, new or empty.")],
+    synthetic: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of 'busaug augment' to add to the training images; repeatable."),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Start: a file, 'imagenet' or 'random'; default: what is found."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
+    preset: Annotated[
+        str, typer.Option(help="Settings to start from: default or paper.")
+    ] = "default",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="One setting, e.g. train.epochs=5; repeatable."),
+    ] = None,
+) -> None:
+    """Train the ResNet-50 classifier on the training split; the best validation epoch is kept."""
+    from busaug.classify.train import train as run_train
+    from busaug.cli.shared import resolve_compute
+    from busaug.config import load_config
+    from busaug.data.catalog import Catalog
+    from busaug.files import read_json
+    from busaug.models.weights import resolve_weights
+
+    resolved = resolve_compute(load_config(config, preset=preset, overrides=list(overrides or ())))
+    source = Catalog.load(catalog)
+    made = [Catalog.load(path) for path in synthetic or ()]
+    start = resolve_weights(weights, seed=resolved.seed)
+    if not start.pretrained:
+        console.warn("no pretrained weights: training starts from random values")
+    summary = run_train(source, out, resolved, start, made)
+
+    counts = ", ".join(f"{label} {n}" for label, n in summary["images"]["train"].items())
+    added = f", {summary['synthetic']} of them synthetic" if summary["synthetic"] else ""
+    console.say(f"trained on {counts} images{added}; {summary['updates']} updates")
+    console.say(f"best epoch {summary['best_epoch']} of {summary['epochs']}, on validation images:")
+    _print_metrics(read_json(out / "metrics_val.json"))
+    console.say(f"model: {out / 'model.safetensors'}")
+
+
+def evaluate(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CKPT", help="Folder of 'busaug train', or its model file.")
+    ],
+    catalog: Annotated[Path, typer.Argument(help="Catalog folder made by 'busaug prepare'.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="JSON file; default: metrics_<split>.json in the folder of CKPT."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Confusion matrix and metrics of a classifier on every image of a split."""
+    from busaug.classify.evaluate import evaluate as run_evaluate
+    from busaug.cli.shared import parse_split
+    from busaug.data.catalog import Catalog
+    from busaug.files import write_json
+
+    chosen = parse_split(split)
+    result = run_evaluate(checkpoint, Catalog.load(catalog), chosen, device=device)
+    row = {"split": chosen, **result.row()}
+    if out is None and checkpoint.is_dir():
+        out = checkpoint / f"metrics_{chosen}.json"
+    if out is not None:
+        write_json(out, row)
+    if as_json:
+        typer.echo(json.dumps(row, indent=2, ensure_ascii=False))
+        return
+    _print_metrics(row)
+    if out is not None:
+        console.say(f"written: {out}")
+
+
+def _print_metrics(row: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    classes: Sequence[str] = row["classes"]
+    matrix = Table(box=None, pad_edge=False, title=f"{row['split']}: n = {row['n']}")
+    matrix.title_justify = "left"
+    matrix.add_column("true class")
+    for label in classes:
+        matrix.add_column(f"predicted {label}", justify="right")
+    for label, counts in zip(classes, row["confusion"], strict=True):
+        matrix.add_row(label, *map(str, counts))
+    console.out.print(matrix)
+    console.say("")
+    values = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in row["metrics"].items():
+        shown = f"{value:.4f}" if value is not None else f"undefined: {row['undefined'][name]}"
+        values.add_row(name.replace("_", " "), shown)
+    console.out.print(values)
+    console.say(f"positive class: {row['positive']}")
+    if row["skipped"]:
+        console.warn(f"{len(row['skipped'])} images could not be read and are not counted")
