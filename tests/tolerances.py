@@ -23,4 +23,8 @@ TOLERANCES: dict[str, float] = {
     "srad cuda, float32 absolute": 1e-5,  # fused multiply-adds there, none on the CPU
     "srad mean drift, absolute": 1e-6,  # METHODS: fluxes cancel, roundings do not
     "srad noise figures": 0.08,  # one published draw of speckle against the mean of four
+    # data
+    "luma levels, absolute": 0.51,  # one rounding to 8 bits, 16-bit coefficients
+    "jpeg levels, absolute": 4.0,  # quantisation at quality 95 of a smooth ramp
+    "resize, float32 absolute": 2e-6,  # weighted means of up to 16 x 16 pixels in [0, 1]
 }

@@ -1,0 +1,80 @@
+"""A tiny Catalog of smooth noise and a fast configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from busaug.augment.job import Job
+from busaug.config import Config, load_config
+from busaug.data.catalog import Catalog, Record
+from busaug.data.images import pixel_hash, write_pixels
+from busaug.models.weights import Weights, random_weights
+from busaug.seeding import draw
+from scipy.ndimage import gaussian_filter
+
+FAST = (
+    "style.size=32",
+    "style.iterations=4",
+    "style.references=2",
+    "style.calibration_pairs=2",
+    "plan.unit=3",
+    "compute.threads=1",
+    "relevance.mode=L0",
+    "gate.ssim_max=1",  # a few evaluations change little
+)
+
+
+def make_record(index: int, label: str, split: str, group: str | None = None) -> Record:
+    """A row without a file, for plans."""
+    name = f"{label}-{index:04d}"
+    return Record(
+        id=name,
+        file=f"images/{label}/{name}.png",
+        label=label,
+        group=group or name,
+        split=split,  # type: ignore[arg-type]
+        sha256=f"{label}{index}",
+        width=40,
+        height=40,
+        bit_depth=8,
+        source="test",
+    )
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Catalog:
+    """Five training and one test image a class, 40x40, one of them with 16 bits."""
+    root = tmp_path / "catalog"
+    records = []
+    for label in ("benign", "malignant"):
+        for index in range(6):
+            row = make_record(index, label, "test" if index == 5 else "train")
+            noise = gaussian_filter(draw("tiny", label, index).random((40, 40)), 1.5)
+            noise = (noise - noise.min()) / (noise.max() - noise.min())
+            deep = label == "benign" and index == 0
+            pixels = (noise * (65535 if deep else 255)).astype(np.uint16 if deep else np.uint8)
+            write_pixels(root / row.file, pixels)
+            values = {**row.__dict__, "sha256": pixel_hash(pixels), "bit_depth": 16 if deep else 8}
+            records.append(Record(**values))
+    catalog = Catalog(root, tuple(records))
+    catalog.save()
+    return Catalog.load(root)
+
+
+@pytest.fixture
+def fast() -> Callable[..., Config]:
+    """A configuration small enough for tests, with overrides."""
+    return lambda *overrides: load_config(overrides=[*FAST, *overrides])
+
+
+@pytest.fixture(scope="session")
+def weights() -> Weights:
+    return random_weights("resnet50")
+
+
+@pytest.fixture
+def job(tiny: Catalog, fast: Callable[..., Config], weights: Weights) -> Callable[..., Job]:
+    return lambda *overrides: Job(tiny, fast(*overrides), weights, None)

@@ -1,0 +1,39 @@
+"""The gate: every reason, and the figures behind it."""
+
+import numpy as np
+import pytest
+from busaug.augment.gate import newly_saturated, reject_reason, ssim
+from busaug.config import GateConfig
+
+GOOD = {"initial": 10.0, "final": 5.0, "similarity": 0.8, "saturated": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, None),
+        ({"final": float("nan")}, "not finite"),
+        ({"initial": float("inf")}, "not finite"),
+        ({"final": 10.0}, "loss not below initial"),
+        ({"similarity": 0.996}, "near-copy of its content"),
+        ({"saturated": 0.03}, "saturated"),
+    ],
+)
+def test_reasons(change: dict[str, float], reason: str | None) -> None:
+    assert reject_reason(**{**GOOD, **change}, config=GateConfig()) == reason
+
+
+def test_saturation_counts_only_new_extremes() -> None:
+    content = np.full((10, 10), 0.5, np.float32)
+    content[:5] = 0.0  # the black surround of a scan
+    image = content.copy()
+    image[:5] = 0.0
+    image[9] = 1.0
+    assert newly_saturated(image, content) == pytest.approx(0.1)
+
+
+def test_ssim_of_a_constant_shift_follows_the_formula() -> None:
+    """For flat images SSIM is its luminance term (2ab + c1) / (a^2 + b^2 + c1), c1 = 1e-4."""
+    a, b = np.full((32, 32), 0.2, np.float32), np.full((32, 32), 0.6, np.float32)
+    assert ssim(a, b) == pytest.approx((2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4), rel=1e-4)
+    assert ssim(a, a) == pytest.approx(1.0)

@@ -1,0 +1,103 @@
+"""The plan: counts, classes, splits, draws."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from augment.conftest import make_record
+from busaug.augment.plan import plan_pairs
+from busaug.config import Config, load_config
+from busaug.data.catalog import Catalog, Record
+from busaug.errors import InputError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def _catalog(*records: Record) -> Catalog:
+    return Catalog(Path("unused"), records)
+
+
+def _classes(benign: int, malignant: int) -> Catalog:
+    rows = [make_record(i, "benign", "train") for i in range(benign)]
+    return _catalog(*rows, *(make_record(i, "malignant", "train") for i in range(malignant)))
+
+
+def test_all_pairs_of_the_paper() -> None:
+    """348 and 452 images make 348^2 + 452^2 pairs, self-pairs included."""
+    config = load_config(preset="paper", overrides=["style.references=1"])
+    plan = plan_pairs(_classes(348, 452), config)
+    assert len(plan) == 325_408
+    assert plan.counts() == {"benign": 121_104, "malignant": 204_304}
+    assert plan.units == 325_408 // 8
+    last = plan.work_unit(plan.units - 1).pairs[-1]
+    assert (last.index, last.label, last.ordinal) == (325_407, "malignant", 451)
+
+
+def test_all_pairs_are_every_ordered_pair_once() -> None:
+    config = load_config(overrides=["plan.pairs=all", "style.references=1"])
+    plan = plan_pairs(_classes(4, 3), config)
+    seen = {(p.content.id, p.references[0].id) for unit in plan for p in unit.pairs}
+    assert len(seen) == len(plan) == 16 + 9
+
+
+@settings(max_examples=25)
+@given(
+    k=st.integers(1, 4), sets=st.integers(1, 4), unit=st.integers(1, 7), seed=st.integers(0, 50)
+)
+def test_sets_hold_distinct_images_of_the_class_and_other_groups(
+    k: int, sets: int, unit: int, seed: int
+) -> None:
+    rows = [make_record(i, "benign", "train", f"g{i // 2}") for i in range(8)]
+    rows += [make_record(i, "malignant", "train") for i in range(7)]
+    config = load_config(
+        overrides=[
+            f"style.references={k}", f"plan.pairs={sets}", f"plan.unit={unit}", f"seed={seed}",
+        ]
+    )  # fmt: skip
+    plan = plan_pairs(_catalog(*rows), config)
+    pairs = [pair for work in plan for pair in work.pairs]
+    assert [pair.index for pair in pairs] == list(range(len(plan)))
+    assert len({pair.id for pair in pairs}) == len(pairs) == 15 * sets
+    anchors: dict[str, set[str]] = {}
+    for pair in pairs:
+        assert len({r.id for r in pair.references}) == len(pair.references) == k
+        assert all(r.label == pair.label for r in pair.references)
+        assert all(r.group != pair.content.group for r in pair.references)
+        anchors.setdefault(pair.content.id, set()).add(pair.references[0].id)
+    assert all(len(found) == sets for found in anchors.values())
+
+
+def test_a_pair_depends_on_its_content_not_on_the_order_of_rows() -> None:
+    rows = [make_record(i, "benign", "train") for i in range(9)]
+    config = load_config()
+    forward, backward = plan_pairs(_catalog(*rows), config), plan_pairs(_catalog(*rows[::-1]), config)
+    assert [u.pairs for u in forward] == [u.pairs for u in backward]
+
+
+def test_contents_are_stratified() -> None:
+    config = load_config(overrides=["plan.contents=10"])
+    assert plan_pairs(_classes(30, 20), config).counts() == {"benign": 6, "malignant": 4}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "match"),
+    [
+        (["plan.contents=99"], "plan.contents=99"),
+        (["style.references=5"], "'benign' has 5 training images"),
+        (["plan.pairs=5"], "too few"),
+    ],
+)
+def test_impossible_plans_are_refused(overrides: list[str], match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        plan_pairs(_classes(5, 5), load_config(overrides=overrides))
+
+
+def test_only_training_rows_are_given_to_the_plan(job: Callable[..., object]) -> None:
+    plan = job().plan()  # type: ignore[attr-defined]
+    used = {r for unit in plan for p in unit.pairs for r in (p.content, *p.references)}
+    assert {record.split for record in used} == {"train"}
+
+
+def test_config_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().style.size = 3  # type: ignore[misc]

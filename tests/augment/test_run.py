@@ -1,0 +1,167 @@
+"""``augment`` on a tiny Catalog: bytes, resuming, bad images, provenance."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from busaug.augment.estimate import estimate
+from busaug.augment.job import Job
+from busaug.augment.manifest import Manifest
+from busaug.augment.run import augment
+from busaug.data.catalog import Catalog
+from busaug.data.images import pixel_hash, read_gray
+from busaug.errors import InputError, OutputError
+from PIL import Image
+
+MakeJob = Callable[..., Job]
+VOLATILE = {"runlog.jsonl"}
+
+
+def _bytes(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in VOLATILE
+    }
+
+
+def test_equal_runs_have_equal_bytes_and_the_manifest_is_the_plan(
+    job: MakeJob, tmp_path: Path
+) -> None:
+    rows = augment(job(), tmp_path / "a")
+    augment(job(), tmp_path / "b")
+    assert _bytes(tmp_path / "a") == _bytes(tmp_path / "b")
+    assert [row["id"] for row in rows] == [p.id for unit in job().plan() for p in unit.pairs]
+    assert rows == Manifest(tmp_path / "a").rows()
+    assert not (tmp_path / "a" / "units").exists()
+
+
+def test_accepted_images_are_a_catalog_with_depth_and_text(job: MakeJob, tmp_path: Path) -> None:
+    out = tmp_path / "a"
+    rows = augment(job(), out)
+    accepted = [row for row in rows if row["accepted"]]
+    made = Catalog.load(out)
+    assert sorted(r.id for r in made.records) == sorted(row["id"] for row in accepted)
+    source = job().catalog
+    for row in accepted:
+        record, content = made.by_id[row["id"]], source.by_id[row["content"]]
+        gray = read_gray(out / row["file"])
+        assert gray.bit_depth == content.bit_depth == record.bit_depth
+        assert pixel_hash(gray.pixels) == row["sha256"] == record.sha256
+        assert (record.split, record.group) == ("train", content.group)
+        with Image.open(out / row["file"]) as picture:
+            assert json.loads(picture.text["busaug:content"]) == row["content"]  # type: ignore[attr-defined]
+    assert {r.bit_depth for r in made.records} == {8, 16}
+    listed = {row["file"] for row in accepted}
+    assert {str(p.relative_to(out)) for p in out.glob("images/*/*")} == listed
+
+
+def test_losses_fall_and_rows_say_by_how_much(job: MakeJob, tmp_path: Path) -> None:
+    for row in augment(job("style.iterations=12"), tmp_path / "a"):
+        assert row["loss_final"] < row["loss_initial"]
+        assert row["style_left"] == pytest.approx(row["style_final"] / row["style_initial"], rel=1e-6)
+        curve = [value for _, value in row["loss_curve"]]
+        assert curve[0] == row["loss_initial"]
+        assert curve[-1] == row["loss_final"]
+        assert curve == sorted(curve, reverse=True)
+
+
+def test_an_interrupted_run_resumes_to_the_same_bytes(
+    job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    augment(job(), whole)
+    calls = 0
+    add = Manifest.add
+
+    def stop_at_third(self: Manifest, *arguments: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        add(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Manifest, "add", stop_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        augment(job(), broken)
+    monkeypatch.undo()
+    assert Manifest(broken).finished() == {0, 1}
+    with pytest.raises(OutputError, match="--resume"):
+        augment(job(), broken)
+    augment(job(), broken, resume=True)
+    assert _bytes(broken) == _bytes(whole)
+    assert augment(job(), broken, resume=True) == Manifest(whole).rows()
+
+
+def test_another_configuration_is_refused_with_the_difference(job: MakeJob, tmp_path: Path) -> None:
+    augment(job(), tmp_path / "a")
+    before = _bytes(tmp_path / "a")
+    with pytest.raises(OutputError, match=r"config\.style\.gamma: 100\.0 there, 50\.0 here"):
+        augment(job("style.gamma=50"), tmp_path / "a", resume=True)
+    assert _bytes(tmp_path / "a") == before
+
+
+def test_one_bad_image_costs_only_the_pairs_that_use_it(
+    job: MakeJob, tiny: Catalog, tmp_path: Path
+) -> None:
+    victim = tiny.split("train").records[0]
+    file = tiny.path(victim)
+    file.write_bytes(file.read_bytes()[:60])
+    rows = augment(job(), tmp_path / "a")
+    for row in rows:
+        used = victim.id in (row["content"], *row["references"])
+        assert (row["reason"] or "").startswith("unreadable") == used
+    summary = json.loads((tmp_path / "a/run.json").read_text())["summary"]
+    assert summary["rejected"]["unreadable"] == sum("unreadable" in (r["reason"] or "") for r in rows)
+
+
+def test_rejected_images_are_kept_only_on_request(job: MakeJob, tmp_path: Path) -> None:
+    strict = "gate.ssim_max=0"
+    rows = augment(job(strict), tmp_path / "a")
+    assert {row["reason"] for row in rows} == {"near-copy of its content"}
+    assert not list((tmp_path / "a").rglob("*.png"))
+    rows = augment(job(strict), tmp_path / "b", keep_rejected=True)
+    assert all((tmp_path / "b" / row["file"]).is_file() for row in rows)
+    assert not (tmp_path / "b/images").exists()
+
+
+def test_a_lost_unit_is_noticed(job: MakeJob, tmp_path: Path) -> None:
+    manifest = Manifest(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        manifest.merge(job().plan())
+
+
+@pytest.mark.parametrize("mode", ["LA", "LB", "LS"])
+def test_relevance_weights_enter_and_are_kept(job: MakeJob, tmp_path: Path, mode: str) -> None:
+    augment(job("plan.contents=2"), tmp_path / "plain")
+    rows = augment(job(f"relevance.mode={mode}", "plan.contents=2"), tmp_path / "a")
+    plain = Manifest(tmp_path / "plain").rows()
+    assert [r["content_loss"] for r in rows] != [r["content_loss"] for r in plain]
+    assert len(list((tmp_path / "a/relevance").glob("*.npy"))) == len({r["content"] for r in rows})
+
+
+@pytest.mark.parametrize("fusion", ["GM", "UM"])
+def test_other_fusions_run(job: MakeJob, tmp_path: Path, fusion: str) -> None:
+    rows = augment(job(f"style.fusion={fusion}", "plan.contents=2"), tmp_path / "a")
+    assert all(row["loss_final"] < row["loss_initial"] for row in rows)
+
+
+def test_an_estimate_writes_nothing_and_counts_the_plan(job: MakeJob, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    guess = estimate(job("relevance.mode=LA"))
+    assert sorted(tmp_path.rglob("*")) == before
+    assert guess.total == 10
+    assert guess.units == 4
+    assert guess.seconds > 0
+
+
+def test_a_catalog_without_training_rows_is_refused(job: MakeJob, tiny: Catalog, tmp_path: Path) -> None:
+    held = tiny.where(lambda record: record.split == "test")
+    held.save(tmp_path / "held")
+    shutil.copytree(tiny.root / "images", tmp_path / "held/images")
+    made = job()
+    with pytest.raises(InputError, match="no training image"):
+        augment(Job(Catalog.load(tmp_path / "held"), made.config, made.weights, None), tmp_path / "o")

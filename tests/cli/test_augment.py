@@ -1,0 +1,127 @@
+"""``busaug augment`` and ``busaug explain`` from the command line."""
+
+from pathlib import Path
+
+import pytest
+from augment.conftest import FAST, make_record
+from busaug.cli import app as program
+from busaug.data.catalog import Catalog
+from busaug.data.images import pixel_hash, write_pixels
+from busaug.files import read_jsonl
+from busaug.seeding import draw
+
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Path:
+    root = tmp_path / "catalog"
+    records = []
+    for label in ("benign", "malignant"):
+        for index in range(4):
+            row = make_record(index, label, "test" if index == 3 else "train")
+            pixels = draw("cli", label, index).integers(0, 256, (40, 40)).astype("uint8")
+            write_pixels(root / row.file, pixels)
+            records.append(type(row)(**{**row.__dict__, "sha256": pixel_hash(pixels)}))
+    Catalog(root, tuple(records)).save()
+    return root
+
+
+def _run(*arguments: object) -> int:
+    """The exit code of the program, as a shell sees it."""
+    import sys
+    from unittest.mock import patch
+
+    with patch.object(sys, "argv", ["busaug", *map(str, arguments)]):
+        try:
+            program.main()
+        except SystemExit as end:
+            return int(end.code or 0)
+    return 0
+
+
+SETTINGS = [part for setting in FAST for part in ("--set", setting)]
+RANDOM = ["--weights", "random"]
+
+
+def test_augment_writes_images_and_says_how_many(
+    catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert _run("augment", catalog, out, *RANDOM, *SETTINGS, "--pairs", "2") == 0
+    rows = read_jsonl(out / "manifest.jsonl")
+    assert len(rows) == 12
+    captured = capsys.readouterr()
+    assert "12 of 12 images accepted" in captured.out
+    assert "random" in captured.err  # the warning
+
+
+def test_dry_run_prints_and_writes_nothing(
+    catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    settings = [*SETTINGS, "--set", "style.references=1"]
+    assert _run("augment", catalog, out, *RANDOM, *settings, "--pairs", "all", "--dry-run") == 0
+    assert not out.exists()
+    text = capsys.readouterr().out
+    assert "pairs: 18 (benign 9, malignant 9)" in text
+    assert "disk: about" in text
+    assert "time: about" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--set", "style.gama=1"], "unknown config field style.gama"),
+        (["--set", "style.gamma=0"], "style.gamma=0"),
+        (["--weights", "none.pth"], "none.pth"),
+        (["--explainer", "none"], "none"),
+        (["--config", "none.yaml"], "none.yaml"),
+        (["--preset", "nope"], "nope"),
+        (["--pairs", "some"], "plan.pairs"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], match: str
+) -> None:
+    out = tmp_path / "out"
+    weights = [] if "--weights" in arguments else RANDOM
+    assert _run("augment", catalog, out, *weights, *SETTINGS, *arguments) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert match in errors[0]
+    assert not out.exists()
+
+
+def test_a_folder_that_is_no_catalog(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("augment", tmp_path, tmp_path / "out", *RANDOM) == 2
+    assert "busaug prepare" in capsys.readouterr().err
+
+
+def test_explain_writes_maps_and_prints_conservation(
+    catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "maps"
+    options = ["--model", "random", "--size", "32", "--split", "all", "--limit", "2"]
+    assert _run("explain", catalog, out, *options) == 0
+    rows = read_jsonl(out / "relevance.jsonl")
+    assert len(rows) == 4
+    assert all((out / row["overlay"]).is_file() and (out / row["array"]).is_file() for row in rows)
+    assert all(row["conservation_error"] < 1e-3 for row in rows)
+    assert "conservation" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--model", "none.safetensors"], "none.safetensors"),
+        (["--model", "random", "--composite", "gamma"], "'gamma'"),
+        (["--model", "random", "--split", "dev"], "'dev'"),
+        (["--model", "random", "--split", "val"], "no image in its val split"),
+    ],
+)
+def test_explain_names_bad_input(
+    catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], match: str
+) -> None:
+    assert _run("explain", catalog, tmp_path / "maps", *arguments) == 2
+    assert match in capsys.readouterr().err
+    assert not (tmp_path / "maps").exists()

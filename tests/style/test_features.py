@@ -1,0 +1,109 @@
+"""The truncated, folded, gray-stemmed extractor equals the plain network."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from busaug.config import StyleConfig
+from busaug.models.preprocess import imagenet_normalise
+from busaug.models.resnet import ResNet, resnet50
+from busaug.models.vgg import vgg19_features, vgg19_layer
+from busaug.models.weights import Weights, load_state, random_weights, resolve_weights
+from busaug.style.calibrate import balance, gradient_ratio
+from busaug.style.features import FeatureExtractor, columns
+from busaug.style.objective import content_loss, style_loss
+from busaug.style.targets import style_targets
+from tolerances import TOLERANCES
+
+GRAY = TOLERANCES["gray stem, absolute"]
+
+
+def _warm(seed: int = 0) -> Weights:
+    """Random weights with BatchNorm statistics and affine values that are not the identity."""
+    weights = random_weights("resnet50", seed)
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for key, value in weights.state.items():
+        if key.endswith("running_mean") or (".bn" in key and key.endswith("bias")):
+            value = 0.1 * torch.randn(value.shape, generator=generator)
+        elif key.endswith("running_var"):
+            value = 0.5 + torch.rand(value.shape, generator=generator)
+        state[key] = value
+    return Weights(state, "warm", weights.sha256, pretrained=False)
+
+
+def _plain(model: ResNet, gray: torch.Tensor) -> dict[str, torch.Tensor]:
+    model.eval()
+    x = model.relu(model.bn1(model.conv1(imagenet_normalise(gray))))
+    out = {"relu": x}
+    x = model.maxpool(x)
+    for name in ("layer1", "layer2", "layer3"):
+        x = out[name] = model.get_submodule(name)(x)
+    return out
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (33, 47), (64, 40)])
+def test_gray_features_equal_the_network_border_included(shape: tuple[int, int]) -> None:
+    weights = _warm()
+    model = resnet50()
+    load_state(model, weights)
+    gray = torch.rand(2, 1, *shape)
+    with torch.no_grad():
+        expected = _plain(model, gray)
+        got = FeatureExtractor("resnet50", weights)(gray)
+    assert list(got) == list(expected)
+    for name, value in expected.items():
+        scale = float(value.abs().max())
+        torch.testing.assert_close(got[name], value, rtol=0, atol=GRAY * max(scale, 1.0))
+
+
+@pytest.mark.real
+def test_gray_features_equal_the_pretrained_network(resnet50_weights: Path) -> None:
+    weights = resolve_weights(str(resnet50_weights))
+    model = resnet50()
+    load_state(model, weights)
+    gray = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        expected, got = _plain(model, gray), FeatureExtractor("resnet50", weights)(gray)
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=0, atol=GRAY * float(value.abs().max()))
+
+
+def test_vgg_layers_are_named_as_in_the_papers() -> None:
+    weights = random_weights("vgg19")
+    extractor = FeatureExtractor("vgg19", weights)
+    gray = torch.rand(1, 1, 32, 32)
+    with torch.no_grad():
+        got = extractor(gray)
+        x = imagenet_normalise(gray)
+        model = vgg19_features(pooling="average")
+        load_state(model, weights, prefix="features.")
+        expected = model[: vgg19_layer("relu4_2") + 1](x)
+    assert set(extractor.style_layers) | {extractor.content_layer} == set(got)
+    assert [got[f"relu{i}_1"].shape[1] for i in range(1, 6)] == [64, 128, 256, 512, 512]
+    torch.testing.assert_close(got["relu4_2"], expected, rtol=1e-3, atol=GRAY)
+
+
+def test_balance_makes_the_gradient_norms_equal() -> None:
+    """METHODS 13, item 6: calibrated on one pair, the ratio there is one at gamma = 1."""
+    extractor = FeatureExtractor("resnet50", _warm())
+    content, references = torch.rand(1, 1, 32, 32), torch.rand(2, 1, 32, 32)
+    noise = torch.rand(1, 1, 32, 32)
+    with torch.no_grad():
+        target = extractor(content)[extractor.content_layer]
+        targets = style_targets(extractor(references), extractor.style_layers, "FM")
+    targets = {name: value[None] for name, value in targets.items()}
+    weight = balance(gradient_ratio(extractor, target, targets, noise))
+
+    leaf = noise.requires_grad_(True)
+    features = extractor(leaf)
+    style = sum(style_loss(columns(features[k]), t) for k, t in targets.items())
+    (on_style,) = torch.autograd.grad((weight * style).sum(), leaf, retain_graph=True)
+    (on_content,) = torch.autograd.grad(content_loss(features["layer3"], target).sum(), leaf)
+    ratio = float(on_style.norm() / on_content.norm())
+    assert ratio == pytest.approx(1.0, abs=TOLERANCES["balance fixed point"])
+
+
+def test_defaults_of_the_paper() -> None:
+    assert StyleConfig().size == 224
+    assert StyleConfig().references == 4
