@@ -62,7 +62,7 @@ def srad(
     Raises:
         InputError: dtype, rank, range, NaN, a region outside the image, an option out of range.
     """
-    options = _options(
+    options = srad_options(
         scales=scales,
         iterations=iterations,
         time_step=time_step,
@@ -76,7 +76,8 @@ def srad(
     return _diffuse(_checked(images), options)
 
 
-def _options(**values: Any) -> SradConfig:
+def srad_options(**values: Any) -> SradConfig:
+    """The options of ``srad`` with their ranges checked; InputError names one that is out."""
     try:
         return SradConfig.model_validate(values)
     except ValidationError as error:
@@ -86,6 +87,17 @@ def _options(**values: Any) -> SradConfig:
             f"srad: {name}={values[str(name)]!r}: {problem['msg']}",
             remedy=f"{name} is: {SradConfig.model_fields[str(name)].description}",
         ) from error
+
+
+def quiet_window(image: NDArray[Any], *, domain: Literal["log", "linear"] = "log") -> Region:
+    """Row, column, height, width of the window that ``q0="auto"`` takes in one image (H, W).
+
+    Raises InputError as ``srad`` does.
+    """
+    batch = _checked(_tensor(image))[None]
+    intensities = batch if domain == "linear" else LogCompression.of(batch).intensities(batch)
+    row, column, height, width = quiet_regions(intensities)[0].tolist()
+    return row, column, height, width
 
 
 def _tensor(images: NDArray[Any]) -> Tensor:

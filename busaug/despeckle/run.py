@@ -1,0 +1,124 @@
+"""``busaug despeckle``: a Catalog to one Catalog a scale, with strips and speckle figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from busaug import console
+from busaug.config import SradConfig
+from busaug.data.catalog import Catalog, Record
+from busaug.data.images import pixel_hash, read_gray, to_float, to_gray, write_pixels
+from busaug.despeckle.strip import write_strip
+from busaug.errors import InputError
+from busaug.files import write_jsonl
+from busaug.ops.srad import quiet_window, srad
+from busaug.trace import span
+
+SKIPPED_FILE = "skipped.jsonl"
+SPECKLE_FILE = "speckle.jsonl"
+
+Stack = npt.NDArray[np.float32]
+"""An image and its scales (1 + L, H, W), the original first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DespeckleSummary:
+    """What was despeckled and how far the speckle fell."""
+
+    images: int
+    skipped: tuple[dict[str, str], ...]
+    variation: tuple[float, ...]
+    """Median over the images of a window's standard deviation over its mean: in the original, then
+    at each scale. The window is the quietest of the original (``quiet_window``)."""
+
+    @property
+    def equivalent_looks(self) -> tuple[float | None, ...]:
+        """Equivalent number of looks, 1 / variation^2; None where no variation is left."""
+        return tuple(1 / value**2 if value > 0 else None for value in self.variation)
+
+
+def despeckle(catalog: Catalog, out: Path, options: SradConfig) -> DespeckleSummary:
+    """Write ``scale_1`` to ``scale_L``, each a Catalog of its own with the masks carried along;
+    ``strips/ID.png`` for the first image of each class, ``speckle.jsonl`` and ``skipped.jsonl``.
+
+    Size and bit depth of an image are kept. One that cannot be read or does not hold the region
+    of ``options.q0`` is skipped, counted and listed. Raises InputError where none is left.
+    """
+    scales: list[list[Record]] = [[] for _ in range(options.scales)]
+    rows: list[dict[str, Any]] = []
+    skipped: list[dict[str, str]] = []
+    shown: set[str] = set()
+    with console.progress("despeckle", len(catalog.records)) as advance:
+        for record in catalog.records:
+            try:
+                stack = _despeckled(catalog, record, options)
+            except InputError as error:
+                skipped.append({"id": record.id, "reason": str(error)})
+                advance()
+                continue
+            for number, records in enumerate(scales, start=1):
+                folder = out / f"scale_{number}"
+                records.append(_write_scale(catalog, record, folder, stack[number]))
+            rows.append(_speckle_row(record, stack, options))
+            if record.label not in shown:
+                shown.add(record.label)
+                write_strip(
+                    out / "strips" / f"{record.id}.png",
+                    stack,
+                    f"{record.id}, {record.label}",
+                    iterations=options.iterations,
+                )
+            advance()
+    if not rows:
+        raise InputError(
+            f"no image of {catalog.root} could be despeckled: {skipped[0]['reason']}",
+            remedy="Mend the images or change the options",
+        )
+    for number, records in enumerate(scales, start=1):
+        Catalog(out / f"scale_{number}", tuple(records)).save()
+    write_jsonl(out / SPECKLE_FILE, rows)
+    write_jsonl(out / SKIPPED_FILE, skipped)
+    medians = np.median([row["variation"] for row in rows], axis=0)
+    return DespeckleSummary(len(rows), tuple(skipped), tuple(medians.tolist()))
+
+
+def _despeckled(catalog: Catalog, record: Record, options: SradConfig) -> Stack:
+    """The stack of one image; InputError where it or a mask of it is missing or damaged."""
+    image = to_float(read_gray(catalog.path(record)))
+    for name in _masks(record):
+        if not (catalog.root / name).is_file():
+            raise InputError(f"{catalog.root / name} does not exist", remedy="Restore the mask")
+    with span("srad"):
+        return np.concatenate([image[None], srad(image, **options.model_dump())])
+
+
+def _write_scale(catalog: Catalog, record: Record, folder: Path, image: Stack) -> Record:
+    """Write one scale of an image and its masks; the row that belongs to it."""
+    pixels = to_gray(image, record.bit_depth).pixels
+    write_pixels(folder / record.file, pixels)
+    for name in _masks(record):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(catalog.root / name, target)
+    source = f"{folder.name} of {record.source}"
+    return dataclasses.replace(record, sha256=pixel_hash(pixels), source=source)
+
+
+def _masks(record: Record) -> list[str]:
+    return [name for name in (record.mask, record.overlay) if name is not None]
+
+
+def _speckle_row(record: Record, stack: Stack, options: SradConfig) -> dict[str, Any]:
+    window = quiet_window(stack[0], domain=options.domain)
+    row, column, height, width = window
+    inside = stack[:, row : row + height, column : column + width].astype(np.float64)
+    means = inside.mean(axis=(1, 2))
+    deviations = inside.std(axis=(1, 2))
+    variation = np.divide(deviations, means, out=np.zeros_like(means), where=means > 0)
+    return {"id": record.id, "window": list(window), "variation": variation.tolist()}
