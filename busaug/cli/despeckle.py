@@ -27,7 +27,9 @@ def despeckle(
             help="Speckle scale: auto (quietest window), image, ROW,COLUMN,HEIGHT,WIDTH or number."
         ),
     ] = "auto",
-    decay: Annotated[float, typer.Option(help="Rate at which a q0 given as number falls.")] = 1 / 6,
+    decay: Annotated[
+        float, typer.Option(help="Rate at which a q0 given as number falls.", show_default="1/6")
+    ] = 1 / 6,
     form: Annotated[int, typer.Option(help="Coefficient: 1 rational, 2 exponential.")] = 1,
     domain: Annotated[
         str, typer.Option(help="What pixels are: log (compressed, as B-mode is) or linear.")
