@@ -26,5 +26,7 @@ TOLERANCES: dict[str, float] = {
     # data
     "luma levels, absolute": 0.51,  # one rounding to 8 bits, 16-bit coefficients
     "jpeg levels, absolute": 4.0,  # quantisation at quality 95 of a smooth ramp
-    "resize, float32 absolute": 2e-6,  # weighted means of up to 16 x 16 pixels in [0, 1]
+    "resize, float32 absolute": 1e-5,  # weighted means of up to 16 x 16 pixels in [0, 1]
+    "speckle statistics": 0.03,  # six images of some thousand speckle cells
+    "speckle power by depth": 0.12,  # 40 images, 12 rows: some hundred cells of variance 1
 }

@@ -21,18 +21,16 @@ def slug(text: str) -> str:
 
 
 def image_ids(files: Sequence[tuple[str, str, str]]) -> list[str]:
-    """Unique ids such as ``busi-benign-0012`` for (source, class, path within the source).
+    """Unique ids such as ``busi-benign-0012`` for (source, class slug, path in the source).
 
     The class is not repeated and numbers are padded, so that ids sort as people count. Where two
     files would share an id, or a name has nothing to make one of, a digest of the path is added.
     """
-    plain = [_plain_id(*file) for file in files]
-    shared = Counter(plain)
+    ids = [_plain_id(*file) for file in files]
+    uses = Counter(ids)
     return [
-        f"{name.rstrip('-')}-{_digest(source, key)}"
-        if shared[name] > 1 or name[-1] == "-"
-        else name
-        for name, (source, _, key) in zip(plain, files, strict=True)
+        f"{name}-{_digest(*file)}" if uses[name] > 1 else name
+        for name, file in zip(ids, files, strict=True)
     ]
 
 
@@ -40,7 +38,7 @@ def _plain_id(source: str, label: str, key: str) -> str:
     path = PurePosixPath(key)
     parts = [*path.parts[1:-1], re.sub(rf"^{re.escape(label)}\b", "", path.stem, flags=re.I)]
     stem = slug(re.sub(r"\d+", lambda digits: digits[0].zfill(_NUMBER_DIGITS), "-".join(parts)))
-    return f"{slug(source) or 'source'}-{slug(label)}-{stem}"
+    return f"{slug(source) or 'source'}-{label}-{stem or _digest(source, label, key)}"
 
 
 def _digest(*parts: str) -> str:

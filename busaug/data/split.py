@@ -60,11 +60,9 @@ def _targets(sizes: Mapping[str, Counter[str]]) -> dict[str, Counts]:
     wanted: dict[str, Counts] = {}
     for label, count in images.items():
         targets: Counts = dict(zip(SPLITS, split_counts(count), strict=True))
-        if groups[label] >= len(SPLITS):
-            for split in SPLITS:
-                if targets[split] == 0:
-                    targets[max(SPLITS, key=lambda name: targets[name])] -= 1
-                    targets[split] = 1
+        if groups[label] >= len(SPLITS) and not targets["val"]:
+            targets["test" if targets["test"] > 1 else "train"] -= 1
+            targets["val"] = 1
         wanted[label] = targets
     return wanted
 
