@@ -24,6 +24,8 @@ _library.define(
     "srad(Tensor images, Tensor? regions, int scales, int iterations, float time_step, float q0, "
     "float decay, int form) -> Tensor"
 )
+srad_op = torch.ops.busaug.srad.default
+"""The diffusion alone, as a torch op: see ``busaug.reference.srad.diffuse``."""
 
 
 def srad(
@@ -137,7 +139,7 @@ def _diffuse(images: Tensor, options: SradConfig) -> Tensor:
     batch = images.reshape(-1, *images.shape[-2:])
     compression = LogCompression.of(batch) if options.domain == "log" else None
     intensities = batch if compression is None else compression.intensities(batch)
-    result: Tensor = torch.ops.busaug.srad(
+    result: Tensor = srad_op(
         intensities,
         _regions(intensities, options.q0),
         options.scales,

@@ -1,0 +1,61 @@
+"""Races between an implementation and its reference, and a summary of their ratios.
+
+``pytest benchmarks`` checks results only; ``pytest benchmarks --benchmark-enable`` times as well.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+_RATIOS = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread, so that a ratio compares code and not schedulers."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def race(request: pytest.FixtureRequest, benchmark) -> Callable[..., float | None]:
+    """race(ours, reference): how many times faster ours is; None when timing is disabled.
+
+    The two take turns in one process, so that a slow moment of the machine strikes both. The ratio
+    is that of the medians of five turns each.
+    """
+
+    def run(ours: Callable[[], object], reference: Callable[[], object]) -> float | None:
+        if not benchmark.enabled:
+            return None
+        times: tuple[list[float], list[float]] = ([], [])
+        for _ in range(5):
+            for function, found in zip((ours, reference), times, strict=True):
+                start = time.perf_counter()
+                function()
+                found.append(time.perf_counter() - start)
+        mine, theirs = (statistics.median(found) for found in times)
+        ratio = theirs / mine
+        benchmark.extra_info["times_faster_than_reference"] = round(ratio, 2)
+        request.config.stash.setdefault(_RATIOS, []).append(
+            f"{request.node.name}: {1e3 * mine:.1f} ms, reference {1e3 * theirs:.1f} ms,"
+            f" {ratio:.1f} times faster"
+        )
+        return ratio
+
+    return run
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    ratios = terminalreporter.config.stash.get(_RATIOS, [])
+    if ratios:
+        terminalreporter.section("against the reference")
+        for line in ratios:
+            terminalreporter.line(line)

@@ -1,0 +1,152 @@
+"""What is installed is whole: native module, its stub, entry points, no torch in the kernels."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import busaug
+from busaug import _native
+from busaug.ops import _launch
+from busaug.ops._backend import build_info
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted(path for path in (ROOT / "csrc").rglob("*.*") if path.suffix != ".md")
+
+
+def test_versions_agree() -> None:
+    assert importlib.metadata.version("busaug") == busaug.__version__
+
+
+def test_build_reports_itself() -> None:
+    info = build_info()
+    assert info["cpu"] is True
+    assert info["simd"][0] == "baseline"
+    assert info["simd_in_use"] in info["simd"]
+    assert info["compiler"]
+    assert bool(info["cuda_architectures"]) == bool(info["cuda_compiler"])
+    assert bool(info["cuda_architectures"]) == hasattr(_native, "srad_cuda")
+    assert all(re.fullmatch(r"(sm|compute)_\d+", name) for name in info["cuda_architectures"])
+
+
+def test_stub_names_every_function_and_argument() -> None:
+    stub = ast.parse((Path(busaug.__file__).parent / "_native.pyi").read_text())
+    declared = {node.name: node for node in stub.body if isinstance(node, ast.FunctionDef)}
+    public = {name for name in dir(_native) if not name.startswith("_")}
+    assert public <= set(declared)
+    for name in public:
+        signature = (getattr(_native, name).__doc__ or "").splitlines()[0]
+        names = re.findall(r"(\w+): ", signature.partition("(")[2].rpartition(")")[0])
+        arguments = declared[name].args
+        assert names == [argument.arg for argument in arguments.args + arguments.kwonlyargs], name
+
+
+def test_command_starts_without_torch() -> None:
+    """``busaug --help`` is fast: no command imports torch before it runs."""
+    code = (
+        "import sys; from busaug.cli.app import app; import busaug;"
+        "sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("command", [["-m", "busaug"], None])
+def test_program_and_module_are_the_same(command: list[str] | None) -> None:
+    program = (
+        [sys.executable, *command] if command else [str(Path(sys.executable).parent / "busaug")]
+    )
+    result = subprocess.run(
+        [*program, "--help"], check=True, capture_output=True, text=True, cwd=ROOT.anchor
+    )
+    for name in ("info", "prepare", "despeckle"):
+        assert name in result.stdout
+
+
+def test_unknown_public_name() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'sard'"):
+        _ = busaug.sard
+    assert set(busaug.__all__) >= {"__version__", "srad"}
+    assert all(hasattr(busaug, name) for name in busaug.__all__)
+
+
+def test_kernels_are_free_of_torch_and_of_default_streams() -> None:
+    assert SOURCES
+    for path in SOURCES:
+        text = path.read_text()
+        assert not re.search(r"#include\s*[<\"](torch|ATen|c10)/", text), path
+        assert "exit(" not in text, path
+        for launch in re.findall(r"<<<(.*?)>>>", text, flags=re.DOTALL):
+            assert launch.split(",")[-1].strip() == "stream", f"{path}: <<<{launch}>>>"
+
+
+def test_pointers_stay_in_one_module() -> None:
+    package = Path(busaug.__file__).parent
+    for path in package.rglob("*.py"):
+        if path != Path(_launch.__file__):
+            text = path.read_text()
+            assert not re.search(r"\.data_ptr\(|\.cuda_stream\b", text), path
+
+
+@pytest.mark.skipif(not hasattr(_native, "srad_cuda"), reason="built without CUDA")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a device is there")
+def test_cuda_without_a_driver_is_an_exception() -> None:
+    with pytest.raises(RuntimeError, match="cuda"):
+        _native.srad_cuda(
+            images=16,
+            regions=0,
+            output=32,
+            workspace=48,
+            dtype="float32",
+            shape=(1, 4, 4),
+            scales=1,
+            iterations=1,
+            time_step=0.5,
+            q0=0.5,
+            decay=0.0,
+            form=1,
+            device=0,
+            stream=0,
+        )
+
+
+@pytest.mark.skipif(not (shutil.which("cmake") and shutil.which("ninja")), reason="no CMake, ninja")
+@pytest.mark.parametrize(
+    ("options", "works"),
+    [
+        (["-DBUSAUG_CUDA=OFF"], True),
+        (["-DBUSAUG_CUDA=AUTO"], True),
+        (["-DBUSAUG_CUDA=ON"], False),
+        (["-DBUSAUG_CUDA=MAYBE"], False),
+    ],
+)
+def test_build_with_a_broken_nvcc(tmp_path: Path, options: list[str], works: bool) -> None:
+    """AUTO passes over an nvcc that cannot compile; ON says so."""
+    pybind11 = pytest.importorskip("pybind11")
+    nvcc = tmp_path / "bin/nvcc"
+    nvcc.parent.mkdir()
+    nvcc.write_text("#!/bin/sh\nexit 1\n")
+    nvcc.chmod(0o755)
+    result = subprocess.run(
+        [
+            *("cmake", "-S", str(ROOT), "-B", str(tmp_path / "build"), "-G", "Ninja"),
+            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+            *options,
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": f"{nvcc.parent}:{os.environ['PATH']}", "CUDACXX": str(nvcc)},
+    )
+    assert (result.returncode == 0) is works, result.stderr
+    if works:
+        assert "busaug: CUDA architectures: none" in result.stdout
+        assert "warning" not in result.stderr.lower()
