@@ -116,7 +116,7 @@ def render(results: dict[str, Any]) -> str:
     lines = [
         "# The choice of optimiser, step and gamma",
         "",
-        f"{results['pairs']} real training pairs (BUSI, {results['size']}², k = 4 references, FM, LA), "
+        f"{results['pairs']} real training pairs (BUSI, {results['size']}², k = 4, FM, LA), "
         f"{results['evaluations']} evaluations from a content start, balance "
         f"{results['balance']:.3g}, weights {results['weights']['name']} "
         f"(sha256 {results['weights']['sha256'][:12]}). Every cell is over the same pairs.",

@@ -79,7 +79,7 @@ def read_run(path: Path) -> dict[str, Any] | None:
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:
     if isinstance(before, Mapping) and isinstance(now, Mapping):
-        keys = [key for key in (*now, *(k for k in before if k not in now))]
+        keys = [*now, *(key for key in before if key not in now)]
         found: list[str] = []
         for key in keys:
             if not name and key in ("hash", "summary"):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from busaug.config import PRESETS, Config, canonical_hash, load_config
 from busaug.errors import InputError
 

@@ -4,6 +4,7 @@ import errno
 from pathlib import Path
 
 import pytest
+
 from busaug.errors import OutputError
 from busaug.files import atomic_file, atomic_folder, write_json, write_text
 from busaug.runfolder import open_run, read_run
@@ -46,9 +47,7 @@ def test_a_folder_with_content_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "match"), [(errno.ENOSPC, "Free space"), (errno.EACCES, "permission")]
 )
-def test_the_systems_refusal_becomes_one_clear_error(
-    tmp_path: Path, code: int, match: str
-) -> None:
+def test_the_systems_refusal_becomes_one_clear_error(tmp_path: Path, code: int, match: str) -> None:
     def refuse() -> None:
         with atomic_file(tmp_path / "f.txt"):
             raise OSError(code, "no")
@@ -102,7 +101,13 @@ def test_foreign_folders_and_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_keys_do_not_collide_and_draws_repeat() -> None:
-    digests = {key_digest("ab", "c"), key_digest("a", "bc"), key_digest("abc"), key_digest(1), key_digest("1")}
+    digests = {
+        key_digest("ab", "c"),
+        key_digest("a", "bc"),
+        key_digest("abc"),
+        key_digest(1),
+        key_digest("1"),
+    }
     assert len(digests) == 5
     assert draw(0, "x").integers(1 << 30) == draw(0, "x").integers(1 << 30)
     assert draw(0, "x").integers(1 << 30) != draw(1, "x").integers(1 << 30)

@@ -82,7 +82,7 @@ class Engine:
         self.maps = maps
 
     def run(self, unit: Unit) -> list[Outcome]:
-        """Outcomes in the order of the unit's pairs; a pair whose files are bad is rejected alone."""
+        """Outcomes in the order of the unit's pairs; a pair with a bad file is rejected alone."""
         outcomes: dict[int, Outcome] = {}
         loaded: list[tuple[Pair, Tensor, Tensor]] = []
         for pair in unit.pairs:

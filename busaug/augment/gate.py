@@ -27,7 +27,7 @@ def ssim(image: FloatImage, reference: FloatImage) -> float:
 
 
 def newly_saturated(image: FloatImage, content: FloatImage) -> float:
-    """Share of pixels at black or white (within half an 8-bit level) that were not in the content."""
+    """Share of pixels within half an 8-bit level of black or white, but not so in the content."""
     level = 0.5 / 255
     extreme = (image <= level) | (image >= 1 - level)
     before = (content <= 2 * level) | (content >= 1 - 2 * level)

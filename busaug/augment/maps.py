@@ -31,7 +31,7 @@ class RelevanceMaps:
         )
 
     def weights(self, record: Record, gray: Tensor) -> Tensor:
-        """r (1, h, w) of one image (1, H, W) in [0, 1], from disk or computed and kept.
+        """R (1, h, w) of one image (1, H, W) in [0, 1], from disk or computed and kept.
 
         Images are explained one at a time, so that r does not depend on a batch.
         """

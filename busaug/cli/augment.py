@@ -14,16 +14,21 @@ def augment(
     catalog: Annotated[Path, typer.Argument(help="Catalog folder made by 'busaug prepare'.")],
     out: Annotated[Path, typer.Argument(help="Output folder.")],
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
-    preset: Annotated[str, typer.Option(help="Settings to start from: default or paper.")] = "default",
+    preset: Annotated[
+        str, typer.Option(help="Settings to start from: default or paper.")
+    ] = "default",
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="One setting, e.g. style.gamma=50; repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="One setting, e.g. style.gamma=50; repeatable."),
     ] = None,
     pairs: Annotated[
         str | None, typer.Option(help="Reference sets a content, or 'all' same-class pairs.")
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="Backbone weights: a file, 'imagenet' or 'random'; default: what is found."),
+        typer.Option(
+            help="Backbone weights: a file, 'imagenet' or 'random'; default: what is found."
+        ),
     ] = None,
     explainer: Annotated[
         Path | None,

@@ -15,7 +15,9 @@ def explain(
     out: Annotated[Path, typer.Argument(help="Output folder, new or empty.")],
     model: Annotated[
         str,
-        typer.Option(help="Classifier of 'busaug train', an ImageNet ResNet-50 file or 'imagenet'."),
+        typer.Option(
+            help="Classifier of 'busaug train', an ImageNet ResNet-50 file or 'imagenet'."
+        ),
     ],
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
     limit: Annotated[int, typer.Option(min=0, help="Images a class; 0 for every one.")] = 0,

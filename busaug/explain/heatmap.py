@@ -25,7 +25,8 @@ def scale_of(relevance: FloatArray) -> float:
 
 def smooth(relevance: FloatArray) -> FloatArray:
     """Light Gaussian smoothing (sigma 1 % of the side) for display; sums are kept inside."""
-    return gaussian_filter(relevance, sigma=max(1.0, relevance.shape[0] / 100), mode="constant")
+    sigma = max(1.0, relevance.shape[0] / 100)
+    return np.asarray(gaussian_filter(relevance, sigma=sigma, mode="constant"))
 
 
 def overlay(gray: FloatArray, relevance: FloatArray) -> npt.NDArray[np.uint8]:
@@ -35,7 +36,7 @@ def overlay(gray: FloatArray, relevance: FloatArray) -> npt.NDArray[np.uint8]:
     tint = np.where(strength > 0, _RED, _BLUE)
     opacity = 0.8 * np.abs(strength) ** 0.7
     mixed = (1 - opacity) * gray[..., None] * 0.9 + opacity * tint
-    return np.rint(np.clip(mixed, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(mixed, 0, 1) * 255), dtype=np.uint8)
 
 
 def write_overlay(path: Path, gray: FloatArray, relevance: FloatArray, caption: str) -> None:
@@ -60,7 +61,11 @@ def write_overlay(path: Path, gray: FloatArray, relevance: FloatArray, caption: 
 
 
 def _legend(
-    draw: ImageDraw.ImageDraw, width: int, top: int, limit: float, font: ImageFont.ImageFont
+    draw: ImageDraw.ImageDraw,
+    width: int,
+    top: int,
+    limit: float,
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
 ) -> None:
     """A bar from blue over white to red with its limits."""
     left, right = width // 2 - 60, width // 2 + 60

@@ -24,7 +24,7 @@ from busaug.ops.lrp import ConvShape, alpha_beta_conv, epsilon_linear, z_box_con
 Composite = Literal["alpha2beta1", "alpha1beta0"]
 ALPHAS: Mapping[Composite, float] = {"alpha2beta1": 2.0, "alpha1beta0": 1.0}
 # Layers whose ordinary backward pass already is their rule in the form R = a G (busaug.ops.lrp).
-_PASSIVE = (Add, nn.ReLU, nn.Identity, nn.Dropout, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+PASSIVE = (Add, nn.ReLU, nn.Identity, nn.Dropout, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 
 
 def check_composite(name: str) -> Composite:
@@ -159,7 +159,11 @@ class RelevanceModel:
 
 
 def relevance(
-    model: nn.Module, images: Tensor, targets: Tensor | None = None, *, composite: Composite = "alpha2beta1"
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor | None = None,
+    *,
+    composite: Composite = "alpha2beta1",
 ) -> tuple[Tensor, Record]:
     """Relevance (B, C, H, W) of images that ``model.forward`` takes, and its record.
 
@@ -172,7 +176,7 @@ def relevance(
 def _record(
     outputs: Tensor, targets: Tensor, layers: Mapping[str, Tensor], pixels: Tensor
 ) -> Record:
-    every = {**dict(reversed(layers.items())), "input": pixels}
+    every = {**dict(reversed(list(layers.items()))), "input": pixels}
     sums = {name: value.flatten(1).double().sum(1) for name, value in every.items()}
     sizes = {name: value.flatten(1).double().abs().sum(1) for name, value in every.items()}
     outputs = outputs.detach().double()
@@ -193,11 +197,11 @@ def _furnish(model: nn.Module, alpha: float) -> _FirstConv:
                 setattr(parent, name, rule)
             elif isinstance(module, nn.Linear):
                 setattr(parent, name, _RuleLinear(module))
-            elif not list(module.children()) and not isinstance(module, _PASSIVE):
+            elif not list(module.children()) and not isinstance(module, PASSIVE):
                 path = f"{parent_name}.{name}".lstrip(".")
                 raise InputError(
                     f"layer {path} of type {type(module).__name__} has no relevance rule",
-                    remedy="Add its type to _PASSIVE in busaug/explain/relevance.py if R = a G holds",
+                    remedy="Add its type to PASSIVE in busaug.explain.relevance if R = a G holds",
                 )
     if first is None:
         raise InputError("the model has no convolution", remedy="Give a convolutional classifier")
@@ -205,8 +209,10 @@ def _furnish(model: nn.Module, alpha: float) -> _FirstConv:
 
 
 def _shape(conv: nn.Conv2d) -> ConvShape:
-    assert isinstance(conv.padding, tuple)
-    return ConvShape(conv.stride, conv.padding)
+    (top, left), padding = conv.stride, conv.padding
+    assert not isinstance(padding, str)
+    above, beside = padding
+    return ConvShape((top, left), (above, beside))
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:

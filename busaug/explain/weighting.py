@@ -23,7 +23,7 @@ def spatial_relevance(layer_relevance: Tensor) -> Tensor:
 
 
 def content_weights(spatial: Tensor, config: RelevanceConfig, *key: Key) -> Tensor:
-    """r of one image from S (1, h, w); ``key`` seeds the shuffle of LS. Raises for mode L0."""
+    """R of one image from S (1, h, w); ``key`` seeds the shuffle of LS. Raises for mode L0."""
     if config.mode == "LB":
         magnitude = spatial.abs()
         kept = (magnitude >= torch.quantile(magnitude, config.quantile)).to(spatial)

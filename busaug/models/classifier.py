@@ -31,7 +31,7 @@ class ClassifierInfo:
     """Side of the square input, pixels."""
     srad_scale: int
     """Despeckling scale applied to inputs; 0 for none."""
-    srad: SradConfig = SradConfig()
+    srad: SradConfig = dataclasses.field(default_factory=SradConfig)
     """How inputs are despeckled."""
     dropout: float = 0.5
     weights: str = "random"
@@ -39,7 +39,7 @@ class ClassifierInfo:
 
 
 def build_classifier(info: ClassifierInfo) -> ResNet:
-    """A ResNet-50 whose ``fc`` is BatchNorm, dropout, linear (METHODS: GAP, BN, dropout, linear)."""
+    """A ResNet-50 whose ``fc`` is BatchNorm, dropout and a linear layer."""
     model = resnet50(num_classes=len(info.classes))
     assert isinstance(model.fc, nn.Linear)
     width = model.fc.in_features

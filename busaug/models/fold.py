@@ -6,6 +6,7 @@ w' = w s, b' = (b - mean) s + bias, s = weight / sqrt(variance + eps).
 from __future__ import annotations
 
 import copy
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     folded = copy.deepcopy(model).eval().requires_grad_(False)
     for parent in folded.modules():
         children = [(n, m) for n, m in parent.named_children() if not isinstance(m, nn.Dropout)]
-        for (name, left), (next_name, right) in zip(children, children[1:], strict=False):
+        for (name, left), (next_name, right) in itertools.pairwise(children):
             if isinstance(left, nn.Conv2d) and isinstance(right, nn.BatchNorm2d):
                 setattr(parent, name, _fold_after(left, right))
                 setattr(parent, next_name, nn.Identity())
@@ -35,7 +36,8 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
 
 
 def _scale_shift(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     return scale, norm.bias - norm.running_mean * scale
 

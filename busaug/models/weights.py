@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -30,7 +30,7 @@ ENVIRONMENT = "BUSAUG_WEIGHTS"
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A file that torchvision publishes. ``sha256`` is the digest or, as its name holds, its start."""
+    """A file that torchvision publishes; ``sha256`` is its digest or the start of it."""
 
     url: str
     sha256: str
@@ -133,11 +133,11 @@ def load_state(model: nn.Module, weights: Weights, *, prefix: str = "", head: st
         if key.startswith(prefix)
     }
     remedy = "Give a state dict with torchvision's key names for this network"
-    problem = None
+    problem: str | None = None
     for key, value in wanted.items():
         if key not in given:
-            optional = key.startswith(head) or key.endswith("num_batches_tracked")
-            problem = problem or (None if optional else f"has no key {prefix}{key}")
+            if not key.startswith(head) and not key.endswith("num_batches_tracked"):
+                problem = problem or f"has no key {prefix}{key}"
         elif given[key].shape != value.shape and not key.startswith(head):
             shapes = f"{tuple(given[key].shape)}, not {tuple(value.shape)}"
             problem = problem or f"has {prefix}{key} of shape {shapes}"
@@ -159,6 +159,7 @@ def _read(path: Path) -> Weights:
             f"weights {path} do not exist",
             remedy="Give a .pth or .safetensors file, 'imagenet' or 'random'",
         )
+    state: Any
     try:
         if path.suffix == ".safetensors":
             state = load_file(path)
@@ -197,10 +198,10 @@ def _download(backbone: Backbone) -> Path:
     console.say(f"downloading {published.url}")
     try:
         with atomic_file(path) as temporary:
-            with urllib.request.urlopen(published.url, timeout=60) as response:  # noqa: S310
-                with temporary.open("wb") as file:
-                    while block := response.read(1 << 20):
-                        file.write(block)
+            request = urllib.request.urlopen(published.url, timeout=60)
+            with request as response, temporary.open("wb") as file:
+                while block := response.read(1 << 20):
+                    file.write(block)
             _check_hash(temporary, published)
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise InputError(

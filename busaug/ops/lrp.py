@@ -19,10 +19,10 @@ STABILISER = 1e-9
 
 
 class ConvShape(NamedTuple):
-    """Stride and padding of a convolution, as torch keeps them."""
+    """Stride and padding of a convolution, vertical and horizontal."""
 
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
 
 
 def _stabilised(z: Tensor, epsilon: float) -> Tensor:
@@ -36,7 +36,7 @@ class _AlphaBeta(torch.autograd.Function):
     def forward(
         ctx: Any, a: Tensor, weight: Tensor, bias: Tensor, shape: ConvShape, alpha: float
     ) -> Tensor:
-        linear = functional.conv2d(a, weight, None, *shape)  # type: ignore[arg-type]
+        linear = _conv(a, weight, shape)
         ctx.save_for_backward(a, weight, linear, bias)
         ctx.shape, ctx.alpha = shape, alpha
         return linear + bias.view(1, -1, 1, 1)
@@ -49,7 +49,10 @@ class _AlphaBeta(torch.autograd.Function):
         w_pos, w_neg = weight.clamp_min(0), weight.clamp_max(0)
         # Both parts are sums of their own, not differences from the output: a unit without one
         # part must find an exact zero there.
-        z_pos, z_neg = _conv(a.clamp_min(0), w_pos, ctx.shape), _conv(a.clamp_min(0), w_neg, ctx.shape)
+        z_pos, z_neg = (
+            _conv(a.clamp_min(0), w_pos, ctx.shape),
+            _conv(a.clamp_min(0), w_neg, ctx.shape),
+        )
         signed = bool((a < 0).any())
         if signed:
             a_neg = a.clamp_max(0)
@@ -100,7 +103,7 @@ def alpha_beta_conv(
 
 
 def epsilon_linear(a: Tensor, weight: Tensor, bias: Tensor, epsilon: float = 1e-6) -> Tensor:
-    """a W^T + bias, (B, I) to (B, O), whose backward pass is the epsilon rule."""
+    """A W^T + bias, (B, I) to (B, O), whose backward pass is the epsilon rule."""
     out: Tensor = _Epsilon.apply(a, weight, bias, epsilon)  # type: ignore[no-untyped-call]
     return out
 
@@ -121,8 +124,9 @@ def z_box_conv(
 
 
 def _conv(a: Tensor, weight: Tensor, shape: ConvShape) -> Tensor:
-    return functional.conv2d(a, weight, None, *shape)  # type: ignore[arg-type]
+    return functional.conv2d(a, weight, None, shape.stride, shape.padding)
 
 
 def _back(a: Tensor, weight: Tensor, s: Tensor, shape: ConvShape) -> Tensor:
-    return conv2d_input(a.shape, weight, s, *shape)  # type: ignore[arg-type]
+    out: Tensor = conv2d_input(a.shape, weight, s, shape.stride, shape.padding)
+    return out

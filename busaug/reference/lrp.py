@@ -13,12 +13,13 @@ import dataclasses
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.grad import conv2d_input
 
 STABILISER = 1e-9
 
 
 def stabilise(z: Tensor, epsilon: float = STABILISER) -> Tensor:
-    """z moved away from zero by epsilon; zero counts as positive."""
+    """Z moved away from zero by epsilon; zero counts as positive."""
     return z + torch.where(z >= 0, epsilon, -epsilon)
 
 
@@ -41,11 +42,18 @@ class Linear:
         weight = self.weight if weight is None else weight
         if weight.ndim == 2:
             return s @ weight
-        return torch.nn.grad.conv2d_input(like.shape, weight, s, self.stride, self.padding)
+        out: Tensor = conv2d_input(like.shape, weight, s, self.stride, self.padding)
+        return out
 
 
 def alpha_beta(
-    layer: Linear, a: Tensor, relevance: Tensor, alpha: float, beta: float, *, zero_part: bool = True
+    layer: Linear,
+    a: Tensor,
+    relevance: Tensor,
+    alpha: float,
+    beta: float,
+    *,
+    zero_part: bool = True,
 ) -> Tensor:
     """R_i = sum_j R_j (alpha z_ij+ / z_j+ - beta z_ij- / z_j-), alpha - beta = 1.
 

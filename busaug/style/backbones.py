@@ -37,8 +37,8 @@ def _resnet50_stages(weights: Weights) -> Stages:
     stages: Stages = [("relu", nn.Sequential(folded.conv1, folded.relu))]  # type: ignore[arg-type]
     for index in (1, 2, 3):
         stage = folded.get_submodule(f"layer{index}")
-        pool = [folded.get_submodule("maxpool")] if index == 1 else []
-        stages.append((f"layer{index}", nn.Sequential(*pool, stage)))
+        pooled = nn.Sequential(folded.get_submodule("maxpool"), stage)
+        stages.append((f"layer{index}", pooled if index == 1 else nn.Sequential(stage)))
     return stages
 
 
@@ -50,16 +50,14 @@ def _vgg19_stages(weights: Weights) -> Stages:
     begin = 0
     for name in ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu4_2", "relu5_1"):
         end = vgg19_layer(name) + 1
-        stages.append((name, nn.Sequential(*model[begin:end])))
+        stages.append((name, model[begin:end]))
         begin = end
     return stages
 
 
 BACKBONES: Mapping[Backbone, BackboneSpec] = {
     # Layers of the published code of arXiv 2411.00254.
-    "resnet50": BackboneSpec(
-        ("relu", "layer1", "layer2", "layer3"), "layer3", _resnet50_stages
-    ),
+    "resnet50": BackboneSpec(("relu", "layer1", "layer2", "layer3"), "layer3", _resnet50_stages),
     # Gatys et al. 2016; Li et al. 2017.
     "vgg19": BackboneSpec(
         ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), "relu4_2", _vgg19_stages

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from busaug.style.features import FeatureExtractor
-from busaug.style.objective import content_loss, style_loss
-from busaug.style.features import columns
+from busaug.ops.style_loss import style_loss
+from busaug.style.features import FeatureExtractor, columns
+from busaug.style.objective import content_loss
 from busaug.style.targets import Targets
 
 
@@ -26,7 +26,8 @@ def gradient_ratio(
     on_content = content_loss(features[extractor.content_layer], content).sum()
     (grad_content,) = torch.autograd.grad(on_content, leaf, retain_graph=True)
     (grad_style,) = torch.autograd.grad(style, leaf)
-    return grad_content.flatten(1).norm(dim=1) / grad_style.flatten(1).norm(dim=1)
+    norms: list[Tensor] = [g.flatten(1).square().sum(1).sqrt() for g in (grad_content, grad_style)]
+    return norms[0] / norms[1]
 
 
 def balance(ratios: Tensor) -> float:

@@ -41,7 +41,7 @@ class GrayStem(nn.Module):
             with torch.no_grad():
                 self._maps[size] = self.conv(self.normalised_zero.expand(1, 3, *size))
         stride, padding = self.conv.stride, self.conv.padding
-        return functional.conv2d(gray, self.kernel, None, stride, padding) + self._maps[size]  # type: ignore[arg-type]
+        return functional.conv2d(gray, self.kernel, None, stride, padding) + self._maps[size]
 
 
 class FeatureExtractor(nn.Module):
@@ -54,10 +54,11 @@ class FeatureExtractor(nn.Module):
         self.content_layer = spec.content_layer
         stages = spec.stages(weights)
         stem = stages[0][1]
-        assert isinstance(stem, nn.Sequential) and isinstance(stem[0], nn.Conv2d)
+        assert isinstance(stem, nn.Sequential)
+        assert isinstance(stem[0], nn.Conv2d)
         stem[0] = GrayStem(stem[0])
-        self.stages = nn.ModuleDict(stages)
-        self.to(memory_format=torch.channels_last)
+        self.stages = nn.ModuleDict(dict(stages))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, gray: Tensor) -> Features:
         """(B, 1, H, W) in [0, 1] to the features of every layer, shallow to deep."""

@@ -43,9 +43,7 @@ class Objective:
     def losses(self, images: Tensor) -> Losses:
         """Differentiable losses of images (B, 1, H, W)."""
         features = self.extractor(images)
-        content = content_loss(
-            features[self.extractor.content_layer], self.content, self.relevance
-        )
+        content = content_loss(features[self.extractor.content_layer], self.content, self.relevance)
         style = self.style(features)
         return Losses(content, style, content + self.style_weight * style)
 

@@ -103,7 +103,7 @@ class _Curvature:
     def push(self, step: Tensor, change: Tensor, keep: Tensor) -> None:
         """Add pairs (B, n) for the images ``keep`` (B, 1); others get an empty slot."""
         inner = _dot(step, change)
-        keep = keep & (inner > 1e-8 * change.norm(dim=1, keepdim=True) * _norm(step))
+        keep = keep & (inner > 1e-8 * _norm(change) * _norm(step))
         zero = torch.zeros_like(inner)
         self.steps.append(torch.where(keep, step, zero))
         self.changes.append(torch.where(keep, change, zero))
@@ -187,7 +187,8 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _norm(a: Tensor) -> Tensor:
-    return a.norm(dim=1, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(a, dim=1, keepdim=True)
+    return norm
 
 
 def _wide(flags: Tensor, like: Tensor) -> Tensor:

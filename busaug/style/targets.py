@@ -103,4 +103,9 @@ def _feature_maximum(features: Tensor) -> Tensor:
     return gram(fuse_features(features))
 
 
-_FUSIONS: Mapping[Fusion, Callable[[Tensor], Tensor]] = {"FM": _feature_maximum, "GM": _gram_maximum, "UM": _union, "SR": _single}
+_FUSIONS: Mapping[Fusion, Callable[[Tensor], Tensor]] = {
+    "FM": _feature_maximum,
+    "GM": _gram_maximum,
+    "UM": _union,
+    "SR": _single,
+}

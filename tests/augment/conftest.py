@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
+
 from busaug.augment.job import Job
 from busaug.config import Config, load_config
 from busaug.data.catalog import Catalog, Record
 from busaug.data.images import pixel_hash, write_pixels
 from busaug.models.weights import Weights, random_weights
 from busaug.seeding import draw
-from scipy.ndimage import gaussian_filter
 
 FAST = (
     "style.size=32",

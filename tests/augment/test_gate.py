@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from busaug.augment.gate import newly_saturated, reject_reason, ssim
 from busaug.config import GateConfig
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 from augment.conftest import make_record
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from busaug.augment.plan import plan_pairs
 from busaug.config import Config, load_config
 from busaug.data.catalog import Catalog, Record
 from busaug.errors import InputError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def _catalog(*records: Record) -> Catalog:
@@ -41,9 +42,7 @@ def test_all_pairs_are_every_ordered_pair_once() -> None:
 
 
 @settings(max_examples=25)
-@given(
-    k=st.integers(1, 4), sets=st.integers(1, 4), unit=st.integers(1, 7), seed=st.integers(0, 50)
-)
+@given(k=st.integers(1, 4), sets=st.integers(1, 4), unit=st.integers(1, 7), seed=st.integers(0, 50))
 def test_sets_hold_distinct_images_of_the_class_and_other_groups(
     k: int, sets: int, unit: int, seed: int
 ) -> None:
@@ -70,7 +69,10 @@ def test_sets_hold_distinct_images_of_the_class_and_other_groups(
 def test_a_pair_depends_on_its_content_not_on_the_order_of_rows() -> None:
     rows = [make_record(i, "benign", "train") for i in range(9)]
     config = load_config()
-    forward, backward = plan_pairs(_catalog(*rows), config), plan_pairs(_catalog(*rows[::-1]), config)
+    forward, backward = (
+        plan_pairs(_catalog(*rows), config),
+        plan_pairs(_catalog(*rows[::-1]), config),
+    )
     assert [u.pairs for u in forward] == [u.pairs for u in backward]
 
 

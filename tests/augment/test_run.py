@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
 from busaug.augment.estimate import estimate
 from busaug.augment.job import Job
 from busaug.augment.manifest import Manifest
@@ -14,7 +16,6 @@ from busaug.augment.run import augment
 from busaug.data.catalog import Catalog
 from busaug.data.images import pixel_hash, read_gray
 from busaug.errors import InputError, OutputError
-from PIL import Image
 
 MakeJob = Callable[..., Job]
 VOLATILE = {"runlog.jsonl"}
@@ -62,7 +63,9 @@ def test_accepted_images_are_a_catalog_with_depth_and_text(job: MakeJob, tmp_pat
 def test_losses_fall_and_rows_say_by_how_much(job: MakeJob, tmp_path: Path) -> None:
     for row in augment(job("style.iterations=12"), tmp_path / "a"):
         assert row["loss_final"] < row["loss_initial"]
-        assert row["style_left"] == pytest.approx(row["style_final"] / row["style_initial"], rel=1e-6)
+        assert row["style_left"] == pytest.approx(
+            row["style_final"] / row["style_initial"], rel=1e-6
+        )
         curve = [value for _, value in row["loss_curve"]]
         assert curve[0] == row["loss_initial"]
         assert curve[-1] == row["loss_final"]
@@ -115,7 +118,9 @@ def test_one_bad_image_costs_only_the_pairs_that_use_it(
         used = victim.id in (row["content"], *row["references"])
         assert (row["reason"] or "").startswith("unreadable") == used
     summary = json.loads((tmp_path / "a/run.json").read_text())["summary"]
-    assert summary["rejected"]["unreadable"] == sum("unreadable" in (r["reason"] or "") for r in rows)
+    assert summary["rejected"]["unreadable"] == sum(
+        "unreadable" in (r["reason"] or "") for r in rows
+    )
 
 
 def test_rejected_images_are_kept_only_on_request(job: MakeJob, tmp_path: Path) -> None:
@@ -158,10 +163,14 @@ def test_an_estimate_writes_nothing_and_counts_the_plan(job: MakeJob, tmp_path: 
     assert guess.seconds > 0
 
 
-def test_a_catalog_without_training_rows_is_refused(job: MakeJob, tiny: Catalog, tmp_path: Path) -> None:
+def test_a_catalog_without_training_rows_is_refused(
+    job: MakeJob, tiny: Catalog, tmp_path: Path
+) -> None:
     held = tiny.where(lambda record: record.split == "test")
     held.save(tmp_path / "held")
     shutil.copytree(tiny.root / "images", tmp_path / "held/images")
     made = job()
     with pytest.raises(InputError, match="no training image"):
-        augment(Job(Catalog.load(tmp_path / "held"), made.config, made.weights, None), tmp_path / "o")
+        augment(
+            Job(Catalog.load(tmp_path / "held"), made.config, made.weights, None), tmp_path / "o"
+        )

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 from augment.conftest import FAST, make_record
+
 from busaug.cli import app as program
 from busaug.data.catalog import Catalog
 from busaug.data.images import pixel_hash, write_pixels
 from busaug.files import read_jsonl
 from busaug.seeding import draw
-
 
 
 @pytest.fixture
@@ -81,7 +81,11 @@ def test_dry_run_prints_and_writes_nothing(
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(
-    catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], match: str
+    catalog: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    match: str,
 ) -> None:
     out = tmp_path / "out"
     weights = [] if "--weights" in arguments else RANDOM
@@ -120,7 +124,11 @@ def test_explain_writes_maps_and_prints_conservation(
     ],
 )
 def test_explain_names_bad_input(
-    catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], match: str
+    catalog: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    match: str,
 ) -> None:
     assert _run("explain", catalog, tmp_path / "maps", *arguments) == 2
     assert match in capsys.readouterr().err

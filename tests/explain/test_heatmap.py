@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from busaug.explain.heatmap import overlay, write_overlay
 from PIL import Image
+
+from busaug.explain.heatmap import overlay, write_overlay
 
 
 def test_red_for_and_blue_against_on_a_symmetric_scale() -> None:

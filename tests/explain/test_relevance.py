@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tolerances import TOLERANCES
+from torch import Tensor, nn
+
 from busaug.errors import InputError
 from busaug.explain.relevance import RelevanceModel, relevance
 from busaug.models.classifier import ClassifierInfo, build_classifier
@@ -12,8 +15,6 @@ from busaug.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, imagenet_norma
 from busaug.models.resnet import Bottleneck, ResNet, resnet50
 from busaug.models.weights import load_state, resolve_weights
 from busaug.reference import lrp
-from tolerances import TOLERANCES
-from torch import Tensor, nn
 
 
 def _warm(model: nn.Module) -> nn.Module:
@@ -134,7 +135,8 @@ def test_classifier_with_batchnorm_head_conserves() -> None:
     info = ClassifierInfo(("benign", "malignant"), 64, 0)
     model = build_classifier(info)
     head = model.fc
-    assert isinstance(head, nn.Sequential) and isinstance(head[0], nn.BatchNorm1d)
+    assert isinstance(head, nn.Sequential)
+    assert isinstance(head[0], nn.BatchNorm1d)
     _warm(model)
     nn.init.uniform_(head[0].running_var, 0.5, 2.0)  # type: ignore[arg-type]
     x = imagenet_normalise(torch.rand(2, 1, 64, 64))

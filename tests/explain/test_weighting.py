@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from busaug.config import RelevanceConfig
-from busaug.explain.weighting import content_weights
 from hypothesis import given
 from hypothesis import strategies as st
+
+from busaug.config import RelevanceConfig
+from busaug.explain.weighting import content_weights
 
 SPATIAL = torch.tensor([[[4.0, -1.0], [0.0, 1.0]]])
 

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from tolerances import TOLERANCES
+from torch import nn
+
 from busaug.errors import InputError
 from busaug.models import weights as module
 from busaug.models.fold import fold_batchnorm
@@ -21,9 +25,6 @@ from busaug.models.weights import (
     random_weights,
     resolve_weights,
 )
-from safetensors.torch import load_file, save_file
-from tolerances import TOLERANCES
-from torch import nn
 
 
 @pytest.fixture
@@ -49,7 +50,9 @@ def test_parameter_counts_are_the_published_ones() -> None:
 
 def test_no_relu_is_shared() -> None:
     for model in (resnet50(), vgg19_features()):
-        names = [n for n, m in model.named_modules(remove_duplicate=False) if isinstance(m, nn.ReLU)]
+        names = [
+            n for n, m in model.named_modules(remove_duplicate=False) if isinstance(m, nn.ReLU)
+        ]
         assert len(names) == len([m for m in model.modules() if isinstance(m, nn.ReLU)])
 
 
@@ -66,7 +69,9 @@ def test_a_file_loads_and_is_hashed(tmp_path: Path, suffix: str) -> None:
     assert found.sha256 == file_sha256(path)
     model = resnet50()
     load_state(model, found)
-    torch.testing.assert_close(model.state_dict()["layer3.0.conv2.weight"], state["layer3.0.conv2.weight"])
+    torch.testing.assert_close(
+        model.state_dict()["layer3.0.conv2.weight"], state["layer3.0.conv2.weight"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from tolerances import TOLERANCES
+
 from busaug.ops.lrp import ConvShape, alpha_beta_conv, epsilon_linear, z_box_conv
 from busaug.reference import lrp
-from tolerances import TOLERANCES
 
 TWIN = TOLERANCES["relevance twin, float64 of max|R|"]
 SHAPES = [(3, 1, 1), (3, 2, 1), (1, 1, 0), (1, 2, 0), (7, 2, 3)]

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from busaug.reference import mmd
 from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import TOLERANCES
+
+from busaug.reference import mmd
 
 IDENTITY = TOLERANCES["mmd identities, float64"]
 sizes = st.integers(1, 12)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tolerances import TOLERANCES
+
 from busaug.config import StyleConfig
 from busaug.models.preprocess import imagenet_normalise
 from busaug.models.resnet import ResNet, resnet50
@@ -13,7 +15,6 @@ from busaug.style.calibrate import balance, gradient_ratio
 from busaug.style.features import FeatureExtractor, columns
 from busaug.style.objective import content_loss, style_loss
 from busaug.style.targets import style_targets
-from tolerances import TOLERANCES
 
 GRAY = TOLERANCES["gray stem, absolute"]
 

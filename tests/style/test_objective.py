@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from tolerances import TOLERANCES
+
 from busaug.ops.style_loss import style_loss
 from busaug.reference import mmd
 from busaug.style.objective import content_loss
-from tolerances import TOLERANCES
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 5), (3, 8, 4), (1, 17, 31)])
@@ -19,7 +20,9 @@ def test_style_loss_and_gradient_match_float64(shape: tuple[int, int, int]) -> N
 
     exact = mmd.style_loss_gram(f.detach().double(), target.double())
     scale = (mmd.gram(f.detach()).square() + target.square()).sum((1, 2)) / (4 * n**2)
-    assert ((value.double() - exact).abs() <= TOLERANCES["style loss, float32 vs float64"] * scale).all()
+    assert (
+        (value.double() - exact).abs() <= TOLERANCES["style loss, float32 vs float64"] * scale
+    ).all()
     closed = mmd.style_loss_gram_gradient(f.detach().double(), target.double())
     expected = weights.view(-1, 1, 1) * closed
     error = (gradient.double() - expected).norm() / expected.norm()

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
+from torch import Tensor
+
 from busaug.config import StyleConfig
 from busaug.style.objective import Losses
 from busaug.style.optimise import Evaluate, minimise
-from torch import Tensor
 
 
 def _problem(value: Callable[[Tensor], Tensor], counts: list[int] | None = None) -> Evaluate:
@@ -37,7 +38,8 @@ def test_finds_the_projection_onto_the_box(optimiser: str) -> None:
     config = StyleConfig(optimiser=optimiser, iterations=400, step=0.02)  # type: ignore[arg-type]
     result = minimise(_quadratic(centre, scales), torch.full_like(centre, 0.5), config)
     torch.testing.assert_close(result.images, centre.clamp(0, 1), rtol=0, atol=0.01)
-    assert result.images.min() >= 0 and result.images.max() <= 1
+    assert result.images.min() >= 0
+    assert result.images.max() <= 1
 
 
 def test_lbfgs_keeps_up_with_scipy() -> None:

@@ -4,11 +4,12 @@ import itertools
 
 import pytest
 import torch
-from busaug.reference import mmd
-from busaug.style.targets import fuse_features, specify_histogram, style_targets
 from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import TOLERANCES
+
+from busaug.reference import mmd
+from busaug.style.targets import fuse_features, specify_histogram, style_targets
 
 LAYERS = ("a",)
 
@@ -68,7 +69,9 @@ def test_gram_maximum_keeps_the_mean_channel_energies() -> None:
     st.lists(st.lists(st.integers(0, 5), min_size=7, max_size=7), min_size=1, max_size=4),
     st.integers(0, 1000),
 )
-def test_specification_matches_the_reference_and_is_idempotent(rows: list[list[int]], seed: int) -> None:
+def test_specification_matches_the_reference_and_is_idempotent(
+    rows: list[list[int]], seed: int
+) -> None:
     values = torch.tensor(rows, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
     quantiles = torch.randn(values.shape, generator=generator, dtype=torch.float64).sort(-1).values
