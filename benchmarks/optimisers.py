@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--contents", type=int, default=16)
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--iterations", type=int, default=150)
+    parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("docs/optimiser"))
     parser.add_argument("--render", action="store_true")
     arguments = parser.parse_args()
@@ -62,6 +63,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 f"plan.contents={arguments.contents}",
                 f"style.size={arguments.size}",
                 f"style.iterations={arguments.iterations}",
+                f"compute.threads={arguments.threads}",
             ]
         )
     )
