@@ -56,7 +56,7 @@ def test_command_starts_without_torch() -> None:
         "import sys; from busaug.cli.app import app; import busaug;"
         "sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT.anchor)
 
 
 @pytest.mark.parametrize("command", [["-m", "busaug"], None])
@@ -94,6 +94,26 @@ def test_pointers_stay_in_one_module() -> None:
         if path != Path(_launch.__file__):
             text = path.read_text()
             assert not re.search(r"\.data_ptr\(|\.cuda_stream\b", text), path
+
+
+def test_every_dependency_is_pinned_and_hooks_use_the_pins() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line[0] != "#"]
+    pins: dict[str, set[str]] = {}
+    for line in lines:
+        name, version = re.fullmatch(r"([\w.-]+)==([\w.]+)(?: ; .*)?", line).groups()
+        pins.setdefault(normalised(name), set()).add(version)
+    assert pins["torch"] == {"2.13.0"}
+    for requirement in importlib.metadata.requires("busaug"):
+        name = normalised(re.match(r"[\w.-]+", requirement).group())
+        assert name == "busaug" or name in pins, requirement
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    used = re.findall(r"([\w-]+)==([\w.]+)", hooks)
+    assert {name for name, _ in used} == {"ruff", "clang-format"}
+    assert all(pins[name] == {version} for name, version in used)
+
+
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @pytest.mark.skipif(not hasattr(_native, "srad_cuda"), reason="built without CUDA")

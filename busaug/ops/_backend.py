@@ -17,7 +17,7 @@ def native() -> ModuleType:
     except ImportError as error:
         raise BusaugError(
             f"the native module of busaug cannot be loaded ({error})",
-            remedy="Install the package with 'pip install .', which builds it",
+            remedy="Build it with 'pip install .', and run busaug outside its source folder",
         ) from error
     return _native
 
