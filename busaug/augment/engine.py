@@ -20,7 +20,7 @@ from busaug.data.images import load_batch
 from busaug.errors import InputError
 from busaug.seeding import torch_draw
 from busaug.style.features import FeatureExtractor
-from busaug.style.objective import Objective
+from busaug.style.objective import Losses, Objective
 from busaug.style.optimise import Minimum, minimise
 from busaug.style.targets import Targets, stack_targets, style_targets
 from busaug.trace import span
@@ -37,6 +37,11 @@ class Figures:
     content_loss: float
     style_initial: float
     style_final: float
+    layers_initial: dict[str, float]
+    """Style loss of each layer, unweighted."""
+    layers_final: dict[str, float]
+    change: float
+    """Mean absolute pixel change from the content image."""
     ssim: float
     saturated: float
     curve: tuple[tuple[int, float], ...]
@@ -144,6 +149,9 @@ class Engine:
             content_loss=float(minimum.final.content[row]),
             style_initial=float(minimum.initial.style[row]),
             style_final=float(minimum.final.style[row]),
+            layers_initial=self._by_layer(minimum.initial, row),
+            layers_final=self._by_layer(minimum.final, row),
+            change=float(np.abs(image - content).mean()),
             ssim=ssim(image, content),
             saturated=newly_saturated(image, content),
             curve=_thin([float(values[row]) for values in minimum.curve]),
@@ -156,6 +164,10 @@ class Engine:
             config=self.config.gate,
         )
         return Outcome(pair, image, figures, reason)
+
+    def _by_layer(self, losses: Losses, row: int) -> dict[str, float]:
+        values = losses.layers[:, row].tolist()
+        return dict(zip(self.extractor.style_layers, values, strict=True))
 
 
 def _on_grid(weights: Tensor, features: Tensor) -> Tensor:

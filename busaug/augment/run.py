@@ -31,12 +31,12 @@ def augment(job: Job, out: Path, *, resume: bool = False, keep_rejected: bool = 
     With ``resume`` a folder of the same identity is continued; finished units are left alone.
     Raises OutputError for a folder of another run, InputError for inputs that cannot be used.
     """
-    plan = job.plan()
+    # Everything that can be wrong with the inputs is found before the folder is touched.
+    plan, extractor = job.plan(), job.extractor()
     run = open_run(out, COMMAND, job.identity, resume=resume)
     manifest = Manifest(out)
     if manifest.complete:
         return manifest.rows()
-    extractor = job.extractor()
     balance = _balance(job, out, extractor)
     engine = job.engine(extractor, balance, out / "relevance")
     writer = Writer(out, manifest, job.config.seed, keep_rejected=keep_rejected)

@@ -10,9 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from busaug.ops.style_loss import style_loss
-from busaug.style.features import FeatureExtractor, columns
-from busaug.style.objective import content_loss
+from busaug.style.features import FeatureExtractor
+from busaug.style.objective import content_loss, style_losses
 from busaug.style.targets import Targets
 
 
@@ -22,7 +21,7 @@ def gradient_ratio(
     """||grad L_c||_2 / ||grad sum_l L_l||_2 of each image at ``noise`` (B, 1, H, W), (B,)."""
     leaf = noise.detach().requires_grad_(True)
     features = extractor(leaf)
-    style = torch.stack([style_loss(columns(features[k]), t) for k, t in targets.items()]).sum()
+    style = style_losses(features, targets).sum()
     on_content = content_loss(features[extractor.content_layer], content).sum()
     (grad_content,) = torch.autograd.grad(on_content, leaf, retain_graph=True)
     (grad_style,) = torch.autograd.grad(style, leaf)

@@ -18,12 +18,31 @@ from busaug.style.targets import Targets
 
 @dataclasses.dataclass(frozen=True)
 class Losses:
-    """Parts of the loss, each (B,)."""
+    """Parts of the loss of a batch."""
 
     content: Tensor
-    style: Tensor
-    """Unweighted sum over the style layers."""
+    """(B,)."""
+    layers: Tensor
+    """Style loss of each style layer, shallow to deep, (L, B)."""
     total: Tensor
+    """(B,)."""
+
+    @property
+    def style(self) -> Tensor:
+        """Unweighted sum over the style layers, (B,)."""
+        return self.layers.sum(dim=0)
+
+    def detach(self) -> Losses:
+        return Losses(self.content.detach(), self.layers.detach(), self.total.detach())
+
+    def where(self, keep: Tensor, other: Losses) -> Losses:
+        """These losses for the images ``keep`` (B,), the other's for the rest."""
+        pairs = zip(
+            (self.content, self.layers, self.total),
+            (other.content, other.layers, other.total),
+            strict=True,
+        )
+        return Losses(*(torch.where(keep, mine, theirs) for mine, theirs in pairs))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +63,8 @@ class Objective:
         """Differentiable losses of images (B, 1, H, W)."""
         features = self.extractor(images)
         content = content_loss(features[self.extractor.content_layer], self.content, self.relevance)
-        style = self.style(features)
-        return Losses(content, style, content + self.style_weight * style)
-
-    def style(self, features: Features) -> Tensor:
-        """Sum over the style layers of the polynomial-MMD style loss, (B,)."""
-        parts = [style_loss(columns(features[name]), t) for name, t in self.targets.items()]
-        return torch.stack(parts).sum(dim=0)
+        layers = style_losses(features, self.targets)
+        return Losses(content, layers, content + self.style_weight * layers.sum(dim=0))
 
     def __call__(self, images: Tensor) -> tuple[Losses, Tensor]:
         """Losses and the gradient of each image's total loss, (B, 1, H, W).
@@ -60,9 +74,12 @@ class Objective:
         leaf = images.detach().requires_grad_(True)
         losses = self.losses(leaf)
         (grad_images,) = torch.autograd.grad(losses.total.sum(), leaf)
-        return Losses(losses.content.detach(), losses.style.detach(), losses.total.detach()), (
-            grad_images
-        )
+        return losses.detach(), grad_images
+
+
+def style_losses(features: Features, targets: Targets) -> Tensor:
+    """The polynomial-MMD style loss of each layer and image, (L, B)."""
+    return torch.stack([style_loss(columns(features[name]), t) for name, t in targets.items()])
 
 
 def content_loss(features: Tensor, content: Tensor, relevance: Tensor | None = None) -> Tensor:

@@ -55,12 +55,7 @@ class _Best:
     def offer(self, images: Tensor, losses: Losses) -> None:
         better = losses.total < self.losses.total  # False for NaN
         self.images = torch.where(_wide(better, images), images, self.images)
-        old, new = self.losses, losses
-        self.losses = Losses(
-            torch.where(better, new.content, old.content),
-            torch.where(better, new.style, old.style),
-            torch.where(better, new.total, old.total),
-        )
+        self.losses = losses.where(better, self.losses)
         self.curve.append(self.losses.total)
 
     def minimum(self) -> Minimum:

@@ -1,5 +1,6 @@
 """``augment`` on a tiny Catalog: bytes, resuming, bad images, provenance."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -66,6 +67,7 @@ def test_losses_fall_and_rows_say_by_how_much(job: MakeJob, tmp_path: Path) -> N
         assert row["style_left"] == pytest.approx(
             row["style_final"] / row["style_initial"], rel=1e-6
         )
+        assert sum(row["layers_final"].values()) == pytest.approx(row["style_final"], rel=1e-5)
         curve = [value for _, value in row["loss_curve"]]
         assert curve[0] == row["loss_initial"]
         assert curve[-1] == row["loss_final"]
@@ -137,6 +139,15 @@ def test_a_lost_unit_is_noticed(job: MakeJob, tmp_path: Path) -> None:
     manifest = Manifest(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         manifest.merge(job().plan())
+
+
+def test_wrong_weights_leave_no_folder(job: MakeJob, tmp_path: Path) -> None:
+    made = job()
+    state = {k: v for k, v in made.weights.state.items() if k != "layer1.0.conv1.weight"}
+    wrong = dataclasses.replace(made.weights, state=state)
+    with pytest.raises(InputError, match=r"no key layer1\.0\.conv1\.weight"):
+        augment(dataclasses.replace(made, weights=wrong), tmp_path / "a")
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("mode", ["LA", "LB", "LS"])

@@ -12,8 +12,8 @@ from busaug.models.resnet import ResNet, resnet50
 from busaug.models.vgg import vgg19_features, vgg19_layer
 from busaug.models.weights import Weights, load_state, random_weights, resolve_weights
 from busaug.style.calibrate import balance, gradient_ratio
-from busaug.style.features import FeatureExtractor, columns
-from busaug.style.objective import content_loss, style_loss
+from busaug.style.features import FeatureExtractor
+from busaug.style.objective import content_loss, style_losses
 from busaug.style.targets import style_targets
 
 GRAY = TOLERANCES["gray stem, absolute"]
@@ -98,7 +98,7 @@ def test_balance_makes_the_gradient_norms_equal() -> None:
 
     leaf = noise.requires_grad_(True)
     features = extractor(leaf)
-    style = sum(style_loss(columns(features[k]), t) for k, t in targets.items())
+    style = style_losses(features, targets)
     (on_style,) = torch.autograd.grad((weight * style).sum(), leaf, retain_graph=True)
     (on_content,) = torch.autograd.grad(content_loss(features["layer3"], target).sum(), leaf)
     ratio = float(on_style.norm() / on_content.norm())

@@ -21,7 +21,7 @@ def _problem(value: Callable[[Tensor], Tensor], counts: list[int] | None = None)
         total = value(leaf)
         (grad,) = torch.autograd.grad(total.sum(), leaf)
         total = total.detach()
-        return Losses(total, torch.zeros_like(total), total), grad
+        return Losses(total, torch.zeros_like(total)[None], total), grad
 
     return evaluate
 
