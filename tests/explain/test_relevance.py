@@ -4,92 +4,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from explain.walk import Walk, warm
 from tolerances import TOLERANCES
 from torch import Tensor, nn
 
 from busaug.errors import InputError
 from busaug.explain.relevance import RelevanceModel, relevance
 from busaug.models.classifier import ClassifierInfo, build_classifier
-from busaug.models.fold import fold_batchnorm
-from busaug.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, imagenet_normalise
-from busaug.models.resnet import Bottleneck, ResNet, resnet50
+from busaug.models.preprocess import imagenet_normalise
+from busaug.models.resnet import resnet50
 from busaug.models.weights import load_state, resolve_weights
-from busaug.reference import lrp
-
-
-def _warm(model: nn.Module) -> nn.Module:
-    """Random BatchNorm affine values and statistics of real activations: a trained-like net."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.0)
-            nn.init.normal_(module.bias, 0.0, 0.2)
-            module.momentum = None
-    model.train()
-    with torch.no_grad():
-        model(torch.randn(4, 3, 64, 64, dtype=next(model.parameters()).dtype))
-    return model.eval()
-
-
-class _Walk:
-    """Relevance passed down a folded ResNet-50 layer by layer with the reference rules.
-
-    With ``sum_rule`` off each branch of a residual sum receives all of the relevance, as tools do
-    that ignore the addition.
-    """
-
-    def __init__(self, model: nn.Module, alpha: float, *, sum_rule: bool = True) -> None:
-        folded = fold_batchnorm(model)
-        assert isinstance(folded, ResNet)
-        self.model, self.alpha, self.sum_rule = folded, alpha, sum_rule
-
-    def __call__(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        m = self.model
-        stem = m.relu(m.conv1(x))
-        a = m.maxpool(stem)
-        saved: list[tuple[Bottleneck, Tensor]] = []
-        for index in range(1, 5):
-            for block in m.get_submodule(f"layer{index}"):  # type: ignore[union-attr]
-                assert isinstance(block, Bottleneck)
-                saved.append((block, a))
-                a = block(a)
-        pooled = a.mean((2, 3))
-        assert isinstance(m.fc, nn.Linear)
-        logits = m.fc(pooled)
-        seed = torch.zeros_like(logits).scatter_(
-            1, targets[:, None], logits.gather(1, targets[:, None])
-        )
-        r = lrp.global_average_pool(a, lrp.epsilon(lrp.Linear(m.fc.weight), pooled, seed))
-        for block, a in reversed(saved):
-            r = self._block(block, a, r)
-        r = lrp.max_pool(stem, r, 3, 2, 1)
-        mean = torch.tensor(IMAGENET_MEAN).to(x).view(1, 3, 1, 1)
-        std = torch.tensor(IMAGENET_STD).to(x).view(1, 3, 1, 1)
-        first = lrp.Linear(m.conv1.weight, 2, 3)
-        return lrp.z_box(first, x, -mean / std, (1 - mean) / std, r), seed.sum(1)
-
-    def _block(self, block: Bottleneck, a: Tensor, r: Tensor) -> Tensor:
-        one = block.relu1(block.conv1(a))
-        two = block.relu2(block.conv2(one))
-        branch = block.conv3(two)
-        shortcut = a if block.downsample is None else block.downsample(a)
-        left, right = lrp.residual_sum(branch, shortcut, r) if self.sum_rule else (r, r)
-        for layer, entry in ((block.conv3, two), (block.conv2, one), (block.conv1, a)):
-            left = self._conv(layer, entry, left)
-        if block.downsample is not None:
-            projection = block.downsample[0]
-            assert isinstance(projection, nn.Conv2d)
-            right = self._conv(projection, a, right)
-        return left + right
-
-    def _conv(self, conv: nn.Conv2d, a: Tensor, r: Tensor) -> Tensor:
-        layer = lrp.Linear(conv.weight, conv.stride[0], int(conv.padding[0]))
-        return lrp.alpha_beta(layer, a, r, self.alpha, self.alpha - 1)
 
 
 @pytest.fixture(scope="module")
 def net() -> nn.Module:
     torch.manual_seed(1)
-    return _warm(resnet50(num_classes=10).double())
+    return warm(resnet50(num_classes=10).double())
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +34,7 @@ def test_gradient_form_equals_the_layer_by_layer_walk(
 ) -> None:
     targets = torch.tensor([3])
     got, record = relevance(net, images, targets, composite=composite)  # type: ignore[arg-type]
-    expected, logits = _Walk(net, alpha)(images, targets)
+    expected, logits = Walk(net, alpha)(images, targets)
     error = float((got - expected).abs().max() / expected.abs().max())
     assert error <= TOLERANCES["relevance twin, float64 of max|R|"]
     torch.testing.assert_close(record.logits, logits)
@@ -115,7 +45,7 @@ def test_without_the_sum_rule_relevance_grows_to_two_to_the_sixteen(
     net: nn.Module, images: Tensor
 ) -> None:
     targets = torch.tensor([3])
-    r, logits = _Walk(net, 1.0, sum_rule=False)(images, targets)
+    r, logits = Walk(net, 1.0, sum_rule=False)(images, targets)
     factors = r.flatten(1).sum(1) / logits
     tolerance = TOLERANCES["inflation without sum rule, absolute"]
     assert factors.tolist() == pytest.approx([65536.0], abs=tolerance)
@@ -137,7 +67,7 @@ def test_classifier_with_batchnorm_head_conserves() -> None:
     head = model.fc
     assert isinstance(head, nn.Sequential)
     assert isinstance(head[0], nn.BatchNorm1d)
-    _warm(model)
+    warm(model)
     nn.init.uniform_(head[0].running_var, 0.5, 2.0)  # type: ignore[arg-type]
     x = imagenet_normalise(torch.rand(2, 1, 64, 64))
     result = RelevanceModel(model)(x, torch.tensor([0, 1]))

@@ -1,0 +1,83 @@
+"""Agreement with zennit (Anders et al. 2021), a peer, in float64 on ResNet-50.
+
+zennit imports torchvision, of which nothing is used here: an empty stand-in serves. It has no rule
+for units without one part, so the reference's is off for the comparison. Install it with
+``pip install --no-deps zennit==0.5.1``; it is no dependency.
+"""
+
+import sys
+import types
+from collections.abc import Iterator
+
+import pytest
+import torch
+from explain.walk import Walk, warm
+from tolerances import TOLERANCES
+from torch import Tensor, nn
+
+from busaug.models.fold import fold_batchnorm
+from busaug.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, imagenet_normalise
+from busaug.models.resnet import Bottleneck, resnet50
+
+
+@pytest.fixture
+def zennit() -> Iterator[types.ModuleType]:
+    names = ("torchvision", "torchvision.models", "torchvision.models.resnet")
+    stand_ins = {name: types.ModuleType(name) for name in names}
+    stand_ins[names[-1]].Bottleneck = stand_ins[names[-1]].BasicBlock = type("None_", (), {})  # type: ignore[attr-defined]
+    hidden = {name: sys.modules[name] for name in names if name in sys.modules}
+    sys.modules.update(stand_ins)
+    try:
+        package = pytest.importorskip("zennit", reason="zennit is not installed")
+
+        yield package
+    finally:
+        for name in names:
+            sys.modules.pop(name, None)
+        sys.modules.update(hidden)
+
+
+@pytest.mark.parametrize("alpha", [2.0, 1.0])
+def test_agrees_with_zennit(zennit: types.ModuleType, alpha: float) -> None:
+    rules, layer = zennit.rules, zennit.layer
+
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.sum = layer.Sum()
+
+        def forward(self, left: Tensor, right: Tensor) -> Tensor:
+            return self.sum(torch.stack([left, right], dim=-1))
+
+    torch.manual_seed(3)
+    model = warm(resnet50(num_classes=5).double())
+    folded = fold_batchnorm(model)
+    for module in folded.modules():
+        if isinstance(module, Bottleneck):
+            module.add = Sum()  # type: ignore[assignment]
+
+    mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGENET_STD, dtype=torch.float64).view(1, 3, 1, 1)
+    zero = {"stabilizer": 1e-9, "zero_params": "bias"}
+
+    def rule(_context: dict, name: str, module: nn.Module) -> object:  # type: ignore[type-arg]
+        if name == "conv1":
+            return rules.ZBox(-mean / std, (1 - mean) / std, **zero)
+        if isinstance(module, nn.Conv2d):
+            return rules.AlphaBeta(alpha, alpha - 1, **zero)
+        if isinstance(module, nn.Linear):
+            return rules.Epsilon(1e-6, zero_params="bias")
+        if isinstance(module, (layer.Sum, nn.AdaptiveAvgPool2d)):
+            return rules.Norm(stabilizer=1e-9)
+        return rules.Pass() if isinstance(module, nn.ReLU) else None
+
+    x = imagenet_normalise(torch.rand(1, 1, 48, 48, dtype=torch.float64)).requires_grad_(True)
+    with zennit.core.Composite(module_map=rule).context(folded) as hooked:
+        out = hooked(x)
+        seed = torch.zeros_like(out)
+        seed[0, 2] = out[0, 2].detach()
+        (theirs,) = torch.autograd.grad(out, x, seed)
+
+    ours, _ = Walk(model, alpha, zero_part=False)(x.detach(), torch.tensor([2]))
+    error = float((ours - theirs).abs().max() / theirs.abs().max())
+    assert error <= TOLERANCES["zennit, float64 of max|R|"]
