@@ -6,12 +6,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from busaug.explain.relevance import relevance
     from busaug.ops.srad import srad
+    from busaug.ops.style_loss import style_loss
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "srad"]
+__all__ = ["__version__", "relevance", "srad", "style_loss"]
 
-_HOMES = {"srad": "busaug.ops.srad"}
+_HOMES = {
+    "relevance": "busaug.explain.relevance",
+    "srad": "busaug.ops.srad",
+    "style_loss": "busaug.ops.style_loss",
+}
 
 
 def __getattr__(name: str) -> Any:
