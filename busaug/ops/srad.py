@@ -41,8 +41,8 @@ def srad(
 ) -> Images:
     """Despeckle images at several scales.
 
-    The result depends neither on the number of threads nor on the CPU's instruction set. It is not
-    differentiable; ``busaug.reference.srad`` is.
+    The result does not depend on the number of threads. It is not differentiable;
+    ``busaug.reference.srad`` is.
 
     Args:
         images: (..., H, W), float32 or float64, in [0, 1]; NumPy or torch, CPU or CUDA.

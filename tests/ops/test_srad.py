@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -96,6 +97,29 @@ def test_threads_and_instruction_sets_give_the_same_bits(dtype, count, form):
         outputs.append(output)
     for output in outputs[1:]:
         assert torch.equal(output, outputs[0])
+
+
+def test_public_function_gives_the_same_bits_with_any_number_of_threads():
+    image = speckled(301, 233, dtype=torch.float32)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(busaug.srad(image, scales=2))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_callers_do_not_disturb_each_other():
+    images = [speckled(1, 60, 40 + index, seed=index) for index in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(native, images))
+    assert all(
+        torch.equal(found, native(image)) for found, image in zip(together, images, strict=True)
+    )
 
 
 def supported_simd():
