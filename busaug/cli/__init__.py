@@ -12,6 +12,7 @@ def commands() -> list[Callable[..., None]]:
     from busaug.cli.explain import explain
     from busaug.cli.info import info
     from busaug.cli.prepare import prepare
+    from busaug.cli.report import report
     from busaug.cli.train import evaluate, train
 
-    return [info, prepare, despeckle, explain, augment, train, evaluate]
+    return [info, prepare, despeckle, explain, augment, train, evaluate, report]

@@ -1,0 +1,29 @@
+"""``busaug report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Output folders, or folders that hold them.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file; default: report.html in the first RUN.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Sheet rows and overlays a class.")] = 12,
+) -> None:
+    """One self-contained HTML file: sheets, heatmaps, curves, counts, metrics, settings."""
+    from busaug import console
+    from busaug.report.html import write
+
+    file = out or runs[0] / "report.html"
+    write(runs, file, rows_a_class=rows)
+    console.say(f"report: {file} ({file.stat().st_size / 2**20:.1f} MiB)")
