@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from busaug import console
 from busaug.augment.plan import Pair, plan_pairs
 from busaug.config import Config
-from busaug.data.catalog import Catalog
+from busaug.data.catalog import Catalog, Record
 from busaug.data.images import load_batch
 from busaug.errors import InputError
 from busaug.seeding import draw, torch_draw
@@ -27,8 +30,8 @@ def calibrate(training: Catalog, config: Config, extractor: FeatureExtractor) ->
     with console.progress("calibrate", len(pairs)) as advance:
         for pair in pairs:
             try:
-                content = load_batch(training, [pair.content], config.style.size)
-                references = load_batch(training, pair.references, config.style.size)
+                content = _load(training, [pair.content], config, extractor)
+                references = _load(training, pair.references, config, extractor)
             except InputError:
                 advance()
                 continue
@@ -38,12 +41,18 @@ def calibrate(training: Catalog, config: Config, extractor: FeatureExtractor) ->
                     extractor(references), extractor.style_layers, config.style.fusion
                 )
             generator = torch_draw(config.seed, "calibration-noise", pair.content.sha256)
-            noise = torch.rand(content.shape, generator=generator)
+            noise = torch.rand(content.shape, generator=generator).to(extractor.device)
             ratios.append(gradient_ratio(extractor, features, stack_targets([targets]), noise))
             advance()
     if not ratios:
         raise InputError("no training image can be read", remedy="Check the Catalog's files")
     return balance(torch.cat(ratios))
+
+
+def _load(
+    training: Catalog, records: Sequence[Record], config: Config, extractor: FeatureExtractor
+) -> Tensor:
+    return load_batch(training, records, config.style.size).to(extractor.device)
 
 
 def calibration_pairs(training: Catalog, config: Config) -> list[Pair]:

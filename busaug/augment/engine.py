@@ -113,7 +113,7 @@ class Engine:
             return style_targets(features, self.extractor.style_layers, self.config.style.fusion)
 
     def _load(self, records: Sequence[Record]) -> Tensor:
-        return load_batch(self.catalog, records, self.config.style.size)
+        return load_batch(self.catalog, records, self.config.style.size).to(self.extractor.device)
 
     def _objective(
         self, pairs: Sequence[Pair], contents: Tensor, references: Sequence[Tensor]
@@ -125,7 +125,7 @@ class Engine:
         if self.maps is not None:
             maps = self.maps
             weights = [maps.weights(p.content, x) for p, x in zip(pairs, contents, strict=True)]
-            relevance = _on_grid(torch.stack(weights), features)
+            relevance = _on_grid(torch.stack(weights).to(features.device), features)
         weight = self.config.style.gamma * self.balance
         return Objective(self.extractor, features, targets, weight, relevance)
 
@@ -138,11 +138,11 @@ class Engine:
             )
             for pair in pairs
         ]
-        return torch.stack(noise)
+        return torch.stack(noise).to(contents.device)
 
     def _judge(self, pair: Pair, contents: Tensor, minimum: Minimum, row: int) -> Outcome:
-        image = minimum.images[row, 0].numpy()
-        content = contents[row, 0].numpy()
+        image = minimum.images[row, 0].cpu().numpy()
+        content = contents[row, 0].cpu().numpy()
         figures = Figures(
             loss_initial=float(minimum.initial.total[row]),
             loss_final=float(minimum.final.total[row]),

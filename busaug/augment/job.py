@@ -14,6 +14,7 @@ from busaug.augment.maps import RelevanceMaps
 from busaug.augment.plan import Plan, plan_pairs
 from busaug.config import Config
 from busaug.data.catalog import Catalog
+from busaug.device import open_device
 from busaug.errors import InputError
 from busaug.explain.predictor import Predictor, imagenet_predictor
 from busaug.models.weights import Weights
@@ -62,7 +63,8 @@ class Job:
 
     def extractor(self) -> FeatureExtractor:
         torch.set_num_threads(self.config.compute.threads)
-        return FeatureExtractor(self.config.style.backbone, self.weights)
+        device = open_device(self.config.compute.device)
+        return FeatureExtractor(self.config.style.backbone, self.weights).to(device)
 
     def engine(self, extractor: FeatureExtractor, balance: float, maps_folder: Path) -> Engine:
         maps = RelevanceMaps(self.predictor, self.config, maps_folder) if self.predictor else None

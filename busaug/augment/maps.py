@@ -20,7 +20,10 @@ _LAYER = "layer3"
 
 
 class RelevanceMaps:
-    """r(content) on the grid of the predictor's layer3, mean one, as ``FOLDER/ID.npy``."""
+    """r(content) on the grid of the predictor's layer3, mean one, as ``FOLDER/ID.npy``.
+
+    Relevance is computed on the CPU, in float32, whatever device the images are made on.
+    """
 
     def __init__(self, predictor: Predictor, config: Config, folder: Path) -> None:
         self._predictor = predictor
@@ -44,7 +47,7 @@ class RelevanceMaps:
         with span("relevance"):
             target = self._predictor.target(record)
             targets = None if target is None else torch.tensor([target])
-            result = self._model(self._predictor.inputs(gray[None]), targets)
+            result = self._model(self._predictor.inputs(gray[None].cpu()), targets)
             spatial = spatial_relevance(result.layers[_LAYER])[0]
         return content_weights(spatial, self._config.relevance, self._config.seed, record.sha256)
 

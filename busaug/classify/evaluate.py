@@ -15,6 +15,7 @@ from busaug import console
 from busaug.classify.inputs import ImageSet, load_set
 from busaug.classify.metrics import Floats, Scores, score
 from busaug.data.catalog import Catalog, Split
+from busaug.device import open_device
 from busaug.errors import InputError
 from busaug.models.classifier import load_classifier
 from busaug.models.preprocess import imagenet_normalise
@@ -73,17 +74,6 @@ def assess(images: ImageSet, logits: Tensor, classes: tuple[str, ...]) -> Evalua
     """Metrics of logits (N, C) for an image set."""
     probability = np.asarray(logits.double().softmax(dim=1))
     return Evaluation(images, probability, score(images.targets.tolist(), probability, classes))
-
-
-def open_device(name: str) -> torch.device:
-    """The device of that name; InputError where torch has none such here."""
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {name!r} cannot be used: {reason}", remedy="Use cpu") from error
-    return device
 
 
 def evaluate(

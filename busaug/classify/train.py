@@ -16,10 +16,11 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
 from busaug import console
-from busaug.classify.evaluate import assess, open_device, predict_logits
+from busaug.classify.evaluate import assess, predict_logits
 from busaug.classify.inputs import ImageSet, load_set, training_rows
 from busaug.config import Config
 from busaug.data.catalog import Catalog, shared_groups
+from busaug.device import open_device
 from busaug.errors import InputError
 from busaug.files import atomic_folder, write_json, write_jsonl
 from busaug.models.classifier import ClassifierInfo, build_classifier, save_classifier

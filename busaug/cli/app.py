@@ -13,7 +13,7 @@ from busaug.errors import BusaugError
 
 app = typer.Typer(
     name="busaug",
-    help="Augment breast-ultrasound images by neural style transfer: fast, explainable, leak-proof.",
+    help="Augment breast-ultrasound images by style transfer: fast, explainable, leak-proof.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

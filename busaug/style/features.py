@@ -60,6 +60,10 @@ class FeatureExtractor(nn.Module):
         self.stages = nn.ModuleDict(dict(stages))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
     def forward(self, gray: Tensor) -> Features:
         """(B, 1, H, W) in [0, 1] to the features of every layer, shallow to deep."""
         features: Features = {}
