@@ -26,7 +26,7 @@ class Section(BaseModel):
 
 
 class SradConfig(Section):
-    """Multi-scale speckle-reducing anisotropic diffusion (METHODS: Yu & Acton 2002)."""
+    """Multi-scale speckle-reducing anisotropic diffusion (Yu & Acton 2002)."""
 
     scales: int = Field(8, ge=1, le=64, description="stored scales L")
     iterations: int = Field(10, ge=1, le=1000, description="iterations between scales")
@@ -154,6 +154,26 @@ def load_config(
         return Config.model_validate(values)
     except ValidationError as error:
         raise _first_problem(error, file) from error
+
+
+def to_yaml(config: Config) -> str:
+    """The configuration as YAML that ``load_config`` reads, each field's meaning beside it."""
+    lines = []
+    for name, value in config.model_dump(mode="json").items():
+        if not isinstance(value, dict):
+            lines.append(f"{name}: {_scalar(value)}")
+            continue
+        section = getattr(config, name)
+        lines += ["", f"# {section.__doc__.splitlines()[0]}", f"{name}:"]
+        for key, inner in value.items():
+            entry = f"  {key}: {_scalar(inner)}"
+            meaning = type(section).model_fields[key].description
+            lines.append(f"{entry:<31} # {meaning}" if meaning else entry)
+    return "\n".join(lines) + "\n"
+
+
+def _scalar(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
 
 
 def canonical_hash(value: Any) -> str:

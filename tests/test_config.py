@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from busaug.config import PRESETS, Config, canonical_hash, load_config
+from busaug.config import PRESETS, Config, canonical_hash, load_config, to_yaml
 from busaug.errors import InputError
 
 
@@ -69,3 +69,10 @@ def test_hash_is_of_the_values_not_of_their_order() -> None:
     two = load_config(overrides=["seed=1", "style.gamma=5.0"])
     assert canonical_hash(one.sections("style")) == canonical_hash(two.sections("style"))
     assert canonical_hash(one.sections("style")) != canonical_hash(Config().sections("style"))
+
+
+def test_printed_settings_can_be_read_back(tmp_path: Path) -> None:
+    config = load_config(preset="paper", overrides=["srad.q0=[1,2,3,4]", "style.gamma=1e-3"])
+    (tmp_path / "c.yaml").write_text(to_yaml(config))
+    assert load_config(tmp_path / "c.yaml") == config
+    assert "# " in to_yaml(config)

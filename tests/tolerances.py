@@ -8,21 +8,21 @@ TOLERANCES: dict[str, float] = {
     "style loss, float32 vs float64": 1e-5,  # N M products a term, summed in blocks
     "gradient direction, float32": 1e-4,  # one bmm each way at random data
     "gray stem, absolute": 1e-4,  # float32 convolutions of 49 x 3 against 49 terms, deeper after it
-    "balance fixed point": 1e-6,  # METHODS: the ratio of norms is one by construction
+    "balance fixed point": 1e-6,  # the ratio of norms is one by construction
     "channel means of FM": 1e-5,  # the mean of float32 quantiles, ties averaged
     # relevance
-    "conservation, float32": 1e-3,  # the bound that METHODS sets for a zero bias
+    "conservation, float32": 1e-3,  # rounding through fifty layers with a zero bias
     "conservation, float64": 1e-5,  # the stabiliser's 1e-9 at the smallest denominators
     "relevance twin, float64 of max|R|": 1e-6,  # two derivations; stabilisers enter differently
     "zennit, float64 of max|R|": 1e-4,  # stabilisers enter at other places
     "inflation without sum rule, absolute": 1.0,  # 2^16 from sixteen sums
     "fold, float64": 1e-10,  # one multiplication moved
     # despeckling
-    "srad parity, float32": 1e-4,  # METHODS: against the published programs, sums in another order
+    "srad parity, float32": 1e-4,  # against the published programs, sums in another order
     "srad twin, float32 absolute": 1e-5,  # a few roundings an iteration, on pixels up to 1
     "srad twin, float64 absolute": 1e-12,  # likewise
     "srad cuda, float32 absolute": 1e-5,  # fused multiply-adds there, none on the CPU
-    "srad mean drift, absolute": 1e-6,  # METHODS: fluxes cancel, roundings do not
+    "srad mean drift, absolute": 1e-6,  # fluxes cancel, roundings do not
     "srad noise figures": 0.08,  # one published draw of speckle against the mean of four
     # data
     "luma levels, absolute": 0.51,  # one rounding to 8 bits, 16-bit coefficients

@@ -1,7 +1,7 @@
 """The total loss of a batch of images: L = L_c + gamma * balance * sum_l L_style,l.
 
 L_c = 1/2 sum_j r_j ||f_j(image) - f_j(content)||^2 over the positions j of the content layer, with
-relevance weights r of mean one (METHODS 5b); r = 1 is the content loss of Gatys et al. 2016.
+relevance weights r of mean one (docs/method.md); r = 1 is the content loss of Gatys et al. 2016.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Style targets from one or several references (docs/method.md; METHODS of the paper's Eq. 14-17).
+"""Style targets from one or several references (docs/method.md; the paper's Eq. 14-17).
 
 Every fusion ends in one symmetric N x N matrix a layer, which the style loss compares with the
 image's Gram matrix:

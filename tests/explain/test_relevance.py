@@ -1,4 +1,4 @@
-"""Relevance on ResNet-50 (METHODS 13, item 7): conservation, a second derivation, the sum rule."""
+"""Relevance on ResNet-50: conservation, a second derivation, the sum rule."""
 
 from pathlib import Path
 

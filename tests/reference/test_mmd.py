@@ -1,4 +1,4 @@
-"""The identities behind the style loss (METHODS 13, items 1-3), in float64."""
+"""The identities behind the style loss (docs/method.md), in float64."""
 
 import pytest
 import torch
@@ -64,7 +64,7 @@ def test_gradients() -> None:
 
 
 def test_official_gradient_is_a_tenth_of_m_times_this_one() -> None:
-    """METHODS 2: the public DNST code applies 0.1/(N^2 M) (G_F - G_S) F with unscaled Grams."""
+    """The public DNST code applies 0.1/(N^2 M) (G_F - G_S) F with unscaled Grams."""
     f, s = _columns(4, 6, 0), _columns(4, 6, 1)
     n, m = f.shape
     official = 0.1 / (n**2 * m) * (f @ f.T - s @ s.T) @ f

@@ -86,7 +86,7 @@ def test_vgg_layers_are_named_as_in_the_papers() -> None:
 
 
 def test_balance_makes_the_gradient_norms_equal() -> None:
-    """METHODS 13, item 6: calibrated on one pair, the ratio there is one at gamma = 1."""
+    """Calibrated on one pair, the ratio there is one at gamma = 1."""
     extractor = FeatureExtractor("resnet50", _warm())
     content, references = torch.rand(1, 1, 32, 32), torch.rand(2, 1, 32, 32)
     noise = torch.rand(1, 1, 32, 32)

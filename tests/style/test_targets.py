@@ -1,4 +1,4 @@
-"""Fusion of references (METHODS 13, item 5)."""
+"""Fusion of references."""
 
 import itertools
 
