@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ ORDER = ("prepare", "despeckle", "train", "explain", "augment")
 """Commands in the order in which runs are shown."""
 
 Row = dict[str, Any]
+
+_FOLDERS = re.compile(r"(?<![\w./])/(?:[^/\n]+/)+(?=\S)")
+"""The folders of an absolute path."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +160,7 @@ def _below(path: Path, levels: int) -> list[Path]:
 
 
 def _without_folder(run: Run, text: str) -> str:
-    """A message without the paths of this machine."""
+    """A message without the paths of this machine: in the run's folder relative, else the name."""
     for folder in {str(run.folder), str(run.folder.resolve())}:
         text = text.replace(f"{folder}/", "")
-    return text
+    return _FOLDERS.sub("", text)

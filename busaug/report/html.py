@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +25,6 @@ from busaug.report.sections import (
     data_section,
     despeckle_section,
     explain_section,
-    format_metric,
     roc_figures,
     train_section,
 )
@@ -121,7 +121,7 @@ def build(paths: Sequence[Path], *, rows_a_class: int = ROWS_A_CLASS) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(metric=format_metric, settings=settings, facts=facts)
+    environment.filters.update(settings=settings, facts=facts)
     return environment.get_template("report.html.j2").render(
         report=report, metric_names=METRIC_NAMES, split_names=SPLIT_NAMES, version=__version__
     )
@@ -133,9 +133,10 @@ def write(paths: Sequence[Path], out: Path, *, rows_a_class: int = ROWS_A_CLASS)
 
 
 def settings(run: Run) -> list[tuple[str, str]]:
-    """The run's configuration, one dotted name a line."""
-    config = run.identity.get("config")
-    return list(_flat(config)) if isinstance(config, Mapping) else []
+    """What the run's hash is of, one dotted name a line: the configuration, then the inputs."""
+    identity = dict(run.identity)
+    config = identity.pop("config", None)
+    return [*_flat(config if isinstance(config, Mapping) else {}), *_flat(identity)]
 
 
 def facts(run: Run) -> list[tuple[str, str]]:
@@ -161,6 +162,10 @@ def _plain(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value)) or "none"
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
+        return value[:12]
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

@@ -57,7 +57,7 @@ class Plot:
 
 
 @contextmanager
-def plot(title: str, x: str, y: str, *, width: float = 4.6, height: float = 3.0) -> Iterator[Plot]:
+def plot(title: str, x: str, y: str, *, width: float = 3.9, height: float = 2.8) -> Iterator[Plot]:
     """Axes with a title and labels; sizes in inches. Ends as an embedded SVG."""
     with rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -85,11 +85,12 @@ def distribution(
                 part, edges, histtype="stepfilled", color=colour, alpha=0.45, edgecolor=colour
             )
             middle = float(np.median(part))
-            axes.axvline(middle, color=colour, label=f"{name}: median {middle:.2f}, n {len(part)}")
+            axes.axvline(middle, color=colour, label=f"{name}: median {middle:.2f}")
         for name, limit in limits.items():
             if edges[0] <= limit <= edges[-1]:
                 axes.axvline(limit, color=INK, linestyle="--", linewidth=1, label=name)
         axes.grid(visible=False, axis="x")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         _legend_below(drawing)
     return drawing.uri
@@ -150,7 +151,7 @@ def training_history(history: Sequence[Mapping[str, float]], best_epoch: int | N
 
 def roc(title: str, curves: Mapping[str, tuple[Sequence[bool], Sequence[float]]]) -> str:
     """Receiver operating characteristics, one a name: (is positive, probability of positive)."""
-    with plot(title, "1 - specificity", "sensitivity", width=3.6, height=3.4) as drawing:
+    with plot(title, "1 - specificity", "sensitivity", width=3.4, height=3.4) as drawing:
         axes = drawing.axes
         axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1)
         for colour, (name, (truth, probability)) in zip(PALETTE, curves.items(), strict=False):
@@ -166,6 +167,7 @@ def speckle(iterations: Sequence[float], variation: Sequence[float]) -> str:
     with plot("Speckle left", "iterations", "standard deviation / mean") as drawing:
         drawing.axes.plot(iterations, variation, color=PALETTE[0], marker="o", markersize=4)
         drawing.axes.set_ylim(bottom=0)
+        drawing.axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     return drawing.uri
 
 

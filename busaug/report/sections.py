@@ -140,19 +140,18 @@ def _facts(run: Run) -> list[str]:
     facts = []
     if isinstance(found.get("shared_groups"), int):
         groups = f" of {found['groups']}" if "groups" in found else ""
-        facts.append(f"{found['shared_groups']}{groups} groups are shared between splits.")
+        facts.append(f"Groups shared between splits: {found['shared_groups']}{groups}.")
     if found.get("near_duplicate_images"):
         facts.append(
-            f"{found['near_duplicate_images']} images are near-duplicates, in "
-            f"{found.get('near_duplicate_groups', '?')} groups that stay in one split each."
+            f"Near-duplicates: {found['near_duplicate_images']} images; they form "
+            f"{found.get('near_duplicate_groups', '?')} of the groups, each in one split."
         )
     if found.get("dropped_images"):
         facts.append(
-            f"{found['dropped_images']} images were dropped: near-duplicates of an image of "
-            "another class."
+            f"Dropped as near-duplicates across classes: {found['dropped_images']} images."
         )
     if found.get("skipped_images"):
-        facts.append(f"{found['skipped_images']} files could not be used.")
+        facts.append(f"Files that could not be used: {found['skipped_images']}.")
     if found.get("left_out"):
         others = ", ".join(f"{label} {n}" for label, n in found["left_out"].items())
         facts.append(f"Classes left out on request: {others}.")

@@ -18,6 +18,8 @@ from busaug.report.sections import Figure, Table, pick
 
 REFERENCE_SIDE = 160
 _REFERENCES_MAX = 9
+_CURVES_MAX = 60
+"""A class; more would blur into one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _figures(run: Run, rows: Sequence[Row]) -> list[Figure]:
             medians = ", ".join(f"{name} {np.median(v):.2f}" for name, v in values.items())
             figures.append(Figure(uri, f"{title}: medians {medians}"))
     curves: dict[str, list[list[tuple[float, float]]]] = {}
-    for row in sorted(rows, key=lambda row: str(row.get("class"))):
+    for row in pick(rows, _CURVES_MAX):
         curve = [(x, y) for x, y in row.get("loss_curve") or () if y is not None]
         if len(curve) > 1 and curve[0][1] > 0:
             curves.setdefault(str(row.get("class")), []).append(curve)

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 from pathlib import Path
 
 import pytest
 import torch
 from classify.conftest import ROWS, build_catalog
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from busaug.classify.evaluate import evaluate
 from busaug.classify.inputs import ImageSet, load_set, training_rows
 from busaug.classify.train import fit, minibatches, start_model, train
 from busaug.config import Config, load_config
 from busaug.data.catalog import Catalog
+from busaug.data.ingest import prepare
 from busaug.errors import InputError, OutputError
 from busaug.files import read_json, read_jsonl
 from busaug.models.classifier import ClassifierInfo, load_classifier
 from busaug.models.preprocess import imagenet_normalise
-from busaug.models.weights import Weights, random_weights
+from busaug.models.weights import Weights, random_weights, resolve_weights
 from busaug.runfolder import RunFolder
 
 FILES = {"model.safetensors", "history.jsonl", "metrics_val.json", "run.json"}
@@ -308,18 +307,24 @@ def test_inputs_are_despeckled_at_the_chosen_scale(catalog: Catalog) -> None:
 def test_imagenet_weights_learn_real_images(
     busi_256: Path, resnet50_weights: Path, tmp_path: Path
 ) -> None:
-    """A few epochs on a quarter of BUSI at 96 px beat the majority class by far."""
-    from busaug.data.ingest import prepare
-    from busaug.models.weights import resolve_weights
-
+    """Some epochs on a sixth of BUSI at 96 px rank unseen images better than chance."""
     prepare([busi_256], tmp_path / "all")
     full = Catalog.load(tmp_path / "all")
-    some = Catalog(full.root, full.records[::4])
+    some = Catalog(full.root, full.records[::6])
     config = load_config(
-        overrides=["train.size=96", "train.epochs=3", "train.batch=16", "train.learning_rate=1e-2"]
+        overrides=[
+            "train.size=96",
+            "train.epochs=5",
+            "train.batch=16",
+            "train.learning_rate=3e-3",
+            "compute.threads=1",
+        ]
     )
     train(some, tmp_path / "run", config, resolve_weights(str(resnet50_weights)))
-    row = json.loads((tmp_path / "run" / "metrics_val.json").read_text())
-    assert row["metrics"]["auc"] > 0.75
-    assert not any(map(math.isnan, filter(None, row["metrics"].values())))
-    assert load_file(tmp_path / "run" / "model.safetensors")
+    history = read_jsonl(tmp_path / "run" / "history.jsonl")
+    assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
+    unseen = some.where(lambda record: record.split != "train")
+    records = tuple(dataclasses.replace(record, split="test") for record in unseen.records)
+    result = evaluate(tmp_path / "run", Catalog(some.root, records), "test")
+    assert result.scores.n == len(records)
+    assert (result.scores.metrics["auc"] or 0) > 0.65

@@ -86,7 +86,7 @@ def test_every_section_is_there(page: Page) -> None:
         "Not for diagnosis",
         "Random features No pretrained weights were found for classifier, augmented",
         "class Training Validation Test All benign 4 1 1 6 malignant 4 1 1 6 all 8 2 2 12",
-        "0 of 12 groups are shared between splits",
+        "Groups shared between splits: 0 of 12.",
         "Classes left out on request: normal 3",
         "Planned Accepted Rejected benign 4 3 1 malignant 4 3 1",
         "near-copy of its content 2",
@@ -263,6 +263,13 @@ def test_what_is_missing_is_said(
     page = Page(build([runs.root / folder]))
     assert words in page.text
     assert str(runs.root) not in page.text
+
+
+def test_paths_of_this_machine_are_cut(runs: Runs) -> None:
+    file = runs.explained / "run.json"
+    skipped = '[{"id": "x", "reason": "/home/me/my data/x (1).png cannot be decoded"}]'
+    file.write_text(file.read_text().replace('"skipped": []', f'"skipped": {skipped}'))
+    assert "skipped x: x (1).png cannot be decoded" in Page(build([runs.explained])).text
 
 
 def test_an_unfinished_run_and_an_unknown_one_are_listed(runs: Runs) -> None:
