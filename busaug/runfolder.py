@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from busaug import __version__
 from busaug.config import canonical_hash
 from busaug.errors import OutputError
 from busaug.files import explain_write_errors, read_json, write_json
@@ -35,6 +36,7 @@ class RunFolder:
         record = {
             "command": self.command,
             "hash": self.hash,
+            "busaug": __version__,
             "identity": dict(self.identity),
             "summary": summary,
         }
@@ -82,7 +84,7 @@ def _differences(before: Any, now: Any, name: str = "") -> list[str]:
         keys = [*now, *(key for key in before if key not in now)]
         found: list[str] = []
         for key in keys:
-            if not name and key in ("hash", "summary"):
+            if not name and key in ("hash", "summary", "busaug"):
                 continue
             path = f"{name}.{key}" if name else str(key)
             found += _differences(before.get(key), now.get(key), path.removeprefix("identity."))

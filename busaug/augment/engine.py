@@ -95,7 +95,8 @@ class Engine:
                 with span("load"):
                     loaded.append((pair, self._load([pair.content]), self._load(pair.references)))
             except InputError as error:
-                outcomes[pair.index] = Outcome(pair, None, None, f"unreadable: {error.what}")
+                reason = f"unreadable: {self.catalog.without_root(error.what)}"
+                outcomes[pair.index] = Outcome(pair, None, None, reason)
         if loaded:
             pairs = [pair for pair, _, _ in loaded]
             contents = torch.cat([content for _, content, _ in loaded])

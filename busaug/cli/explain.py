@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +51,7 @@ def explain(
     with atomic_folder(out) as folder:
         summary = run_explain(chosen, folder, predictor, size=side, composite=rules)
         RunFolder(folder, "explain", identity).write(
-            catalog=str(catalog.resolve()),
+            catalog=os.path.relpath(catalog.resolve(), out.resolve()),
             model=predictor.name,
             images=len(summary.rows),
             skipped=list(summary.skipped),

@@ -107,6 +107,10 @@ class Catalog:
     def path(self, record: Record) -> Path:
         return self.root / record.file
 
+    def without_root(self, text: str) -> str:
+        """``text`` with paths into this folder made relative: records do not tell where it lies."""
+        return text.replace(f"{self.root}/", "")
+
     def mask_path(self, record: Record) -> Path | None:
         return self.root / record.mask if record.mask else None
 

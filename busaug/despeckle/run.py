@@ -59,7 +59,7 @@ def despeckle(catalog: Catalog, out: Path, options: SradConfig) -> DespeckleSumm
             try:
                 stack = _despeckled(catalog, record, options)
             except InputError as error:
-                skipped.append({"id": record.id, "reason": str(error)})
+                skipped.append({"id": record.id, "reason": catalog.without_root(error.what)})
                 advance()
                 continue
             for number, records in enumerate(scales, start=1):

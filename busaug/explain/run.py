@@ -48,7 +48,7 @@ def explain(
             try:
                 gray = load_batch(catalog, [record], size)
             except InputError as error:
-                skipped.append({"id": record.id, "reason": str(error)})
+                skipped.append({"id": record.id, "reason": catalog.without_root(error.what)})
                 advance()
                 continue
             wanted = predictor.target(record)
