@@ -51,6 +51,7 @@ class StyleConfig(Section):
     optimiser: Literal["lbfgs", "adam"] = "lbfgs"
     step: float = Field(0.005, gt=0.0, le=1.0, description="Adam's first step, cosine to a tenth")
     history: int = Field(10, ge=1, le=100, description="L-BFGS curvature pairs an image")
+    smoothing: int = Field(2, ge=0, le=8, description="binomial passes that band-limit steps")
     start: Literal["content", "noise"] = Field("content", description="first iterate")
     calibration_pairs: int = Field(32, ge=1, le=1024, description="pairs that set the balance")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from busaug.config import StyleConfig
 from busaug.style.objective import Losses
-from busaug.style.optimise import Evaluate, minimise
+from busaug.style.optimise import Evaluate, band_limit, minimise
 
 
 def _problem(value: Callable[[Tensor], Tensor], counts: list[int] | None = None) -> Evaluate:
@@ -35,7 +35,7 @@ def test_finds_the_projection_onto_the_box(optimiser: str) -> None:
     """A separable quadratic with centres outside [0, 1] has its minimum at the clamped centre."""
     centre = torch.rand(3, 1, 6, 6) * 2 - 0.5
     scales = torch.logspace(0, 1, 36).view(1, 1, 6, 6)
-    config = StyleConfig(optimiser=optimiser, iterations=400, step=0.02)  # type: ignore[arg-type]
+    config = StyleConfig(optimiser=optimiser, iterations=400, step=0.02, smoothing=0)  # type: ignore[arg-type]
     result = minimise(_quadratic(centre, scales), torch.full_like(centre, 0.5), config)
     torch.testing.assert_close(result.images, centre.clamp(0, 1), rtol=0, atol=0.01)
     assert result.images.min() >= 0
@@ -47,7 +47,9 @@ def test_lbfgs_keeps_up_with_scipy() -> None:
     centre = torch.rand(2, 1, 6, 6) * 0.5 + 0.25
     scales = torch.logspace(0, 4, 36).view(1, 1, 6, 6)
     start = torch.full_like(centre, 0.5)
-    ours = minimise(_quadratic(centre, scales), start, StyleConfig(iterations=150)).final.total
+    ours = minimise(
+        _quadratic(centre, scales), start, StyleConfig(iterations=150, smoothing=0)
+    ).final.total
     weights = scales.double().numpy().ravel()
     for row in range(2):
         target = centre[row].double().numpy().ravel()
@@ -103,3 +105,42 @@ def test_counts_evaluations(optimiser: str) -> None:
     result = minimise(evaluate, torch.rand(2, 1, 3, 3), config)
     assert len(counts) == 17
     assert len(result.curve) == 17
+
+
+def test_band_limit_keeps_constants_and_kills_the_checkerboard() -> None:
+    rows, columns = torch.meshgrid(torch.arange(12), torch.arange(12), indexing="ij")
+    checkerboard = (-1.0) ** (rows + columns)[None, None]
+    stripes = (-1.0) ** columns[None, None].expand(1, 1, 12, 12)
+    for pattern in (checkerboard, stripes):
+        assert float(band_limit(pattern, 1)[..., 1:-1, 1:-1].abs().max()) == 0.0
+    flat = torch.full((1, 1, 12, 12), 0.3)
+    torch.testing.assert_close(band_limit(flat, 2), flat)
+
+
+def test_band_limit_is_symmetric_and_positive() -> None:
+    """As a preconditioner must be: <a, S b> = <S a, b>, <a, S a> >= 0, borders included."""
+    a, b = torch.randn(2, 1, 1, 9, 7, dtype=torch.float64)
+    left, right = (a * band_limit(b, 2)).sum(), (band_limit(a, 2) * b).sum()
+    torch.testing.assert_close(left, right)
+    basis = torch.eye(63, dtype=torch.float64).view(63, 1, 9, 7)
+    matrix = band_limit(basis, 1).view(63, 63)
+    assert float(torch.linalg.eigvalsh(matrix).min()) > -1e-12
+
+
+@pytest.mark.parametrize("optimiser", ["lbfgs", "adam"])
+def test_smoothed_steps_print_no_checkerboard(optimiser: str) -> None:
+    """A loss that rewards a checkerboard as much as a blob: only the blob appears."""
+    rows, columns = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
+    blob = torch.exp(-((rows - 8) ** 2 + (columns - 8) ** 2) / 8)
+    checkerboard = (-1.0) ** (rows + columns)
+    target = (0.5 + 0.2 * blob + 0.2 * checkerboard)[None, None]
+    result = minimise(
+        _quadratic(target, torch.ones_like(target)),
+        torch.full_like(target, 0.5),
+        StyleConfig(optimiser=optimiser, iterations=60, step=0.02),  # type: ignore[arg-type]
+    )
+    change = result.images[0, 0] - 0.5
+    inner = slice(3, -3)
+    share = (change * checkerboard)[inner, inner].mean().abs()
+    assert float(share) < 0.02
+    assert float(change[8, 8]) > 0.12
