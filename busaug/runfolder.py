@@ -60,8 +60,13 @@ def open_run(
             f"{path} is not empty and belongs to no busaug run", remedy="Choose an empty folder"
         )
     before = read_json(path / RUN_FILE)
+    if before.get("command") != command:
+        raise OutputError(
+            f"{path} holds a run of 'busaug {before.get('command')}', not of 'busaug {command}'",
+            remedy="Choose another output folder",
+        )
     if before.get("hash") != run.hash:
-        changes = "; ".join(_differences(before, {"command": command, "identity": dict(identity)}))
+        changes = "; ".join(_differences(before["identity"], dict(identity)))
         raise OutputError(
             f"{path} belongs to another run ({changes})",
             remedy="Choose another output folder, or repeat the old configuration",
@@ -80,13 +85,17 @@ def read_run(path: Path) -> dict[str, Any] | None:
 
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """The leaves in which two identities differ, by dotted name."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
-        keys = [*now, *(key for key in before if key not in now)]
         found: list[str] = []
-        for key in keys:
-            if not name and key in ("hash", "summary", "busaug"):
-                continue
+        for key in dict.fromkeys([*now, *before]):
             path = f"{name}.{key}" if name else str(key)
-            found += _differences(before.get(key), now.get(key), path.removeprefix("identity."))
+            found += _differences(before.get(key), now.get(key), path)
         return found
-    return [] if before == now else [f"{name}: {before!r} there, {now!r} here"]
+    return [] if before == now else [f"{name}: {_short(before)} there, {_short(now)} here"]
+
+
+def _short(value: Any) -> str:
+    """A value for a message; hashes are known by their beginning."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:13]}..."

@@ -88,7 +88,7 @@ def test_a_run_folder_knows_its_run(tmp_path: Path) -> None:
     changed = {**identity, "config": {"style": {"gamma": 2}}}
     with pytest.raises(OutputError, match=r"config\.style\.gamma: 1 there, 2 here"):
         open_run(out, "augment", changed, resume=True)
-    with pytest.raises(OutputError, match="command: 'augment' there, 'train' here"):
+    with pytest.raises(OutputError, match="a run of 'busaug augment', not of 'busaug train'"):
         open_run(out, "train", identity, resume=True)
 
 

@@ -46,6 +46,11 @@ class Job:
         """The network whose relevance weighs the content loss; None in mode L0."""
         if self.config.relevance.mode == "L0":
             return None
+        if self.explainer is None and self.config.style.backbone != "resnet50":
+            raise InputError(
+                f"style.backbone={self.config.style.backbone} has no logits to explain",
+                remedy="Name a classifier with --explainer, or say --set relevance.mode=L0",
+            )
         return self.explainer or imagenet_predictor(self.weights)
 
     @property

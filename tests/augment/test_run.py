@@ -141,6 +141,11 @@ def test_a_lost_unit_is_noticed(job: MakeJob, tmp_path: Path) -> None:
         manifest.merge(job().plan())
 
 
+def test_a_backbone_without_logits_needs_an_explainer(job: MakeJob) -> None:
+    with pytest.raises(InputError, match=r"style\.backbone=vgg19.*--explainer"):
+        _ = job("style.backbone=vgg19", "relevance.mode=LA").predictor
+
+
 def test_wrong_weights_leave_no_folder(job: MakeJob, tmp_path: Path) -> None:
     made = job()
     state = {k: v for k, v in made.weights.state.items() if k != "layer1.0.conv1.weight"}
