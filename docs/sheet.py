@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from PIL import Image, ImageDraw, ImageFont
+
 from busaug.augment.manifest import Manifest
 from busaug.data.catalog import Catalog
 from busaug.runfolder import read_run
-from PIL import Image, ImageDraw, ImageFont
 
 GAP, HEAD = 6, 22
 
