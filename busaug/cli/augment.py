@@ -8,28 +8,19 @@ from typing import Annotated
 import typer
 
 from busaug import console
+from busaug.cli.options import CatalogFolder, ConfigFile, Overrides, Preset, WeightsSource
 
 
 def augment(
-    catalog: Annotated[Path, typer.Argument(help="Catalog folder made by 'busaug prepare'.")],
+    catalog: CatalogFolder,
     out: Annotated[Path, typer.Argument(help="Output folder.")],
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
-    preset: Annotated[
-        str, typer.Option(help="Settings to start from: default or paper.")
-    ] = "default",
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="One setting, e.g. style.gamma=50; repeatable."),
-    ] = None,
+    config: ConfigFile = None,
+    preset: Preset = "default",
+    overrides: Overrides = None,
     pairs: Annotated[
         str | None, typer.Option(help="Reference sets a content, or 'all' same-class pairs.")
     ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            help="Backbone weights: a file, 'imagenet' or 'random'; default: what is found."
-        ),
-    ] = None,
+    weights: WeightsSource = None,
     explainer: Annotated[
         Path | None,
         typer.Option(help="Classifier whose relevance weighs the content loss; default: ImageNet."),

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from busaug import console
+from busaug.cli.options import WeightsSource
 
 _PHANTOMS_A_CLASS = 40
 _PHANTOM_SIZE = 128
@@ -24,12 +25,7 @@ train: {size: 96, epochs: 8, batch: 16, learning_rate: 0.01}
 
 def demo(
     out: Annotated[Path, typer.Option(help="Output folder, new or empty.")] = Path("busaug-demo"),
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            help="Backbone weights: a file, 'imagenet' or 'random'; default: what is found."
-        ),
-    ] = None,
+    weights: WeightsSource = None,
 ) -> None:
     """The whole road on simulated B-mode images: five minutes on two cores, no download."""
     from busaug.cli.augment import augment

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from busaug.cli.options import CatalogFolder, NewFolder
 
 if TYPE_CHECKING:
     from busaug.config import Region
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def despeckle(
-    catalog: Annotated[Path, typer.Argument(help="Catalog folder made by 'busaug prepare'.")],
-    out: Annotated[Path, typer.Argument(help="Output folder, new or empty.")],
+    catalog: CatalogFolder,
+    out: NewFolder,
     scales: Annotated[int, typer.Option(help="Number of scales stored.")] = 8,
     iterations: Annotated[int, typer.Option(help="Iterations between two scales.")] = 10,
     time_step: Annotated[

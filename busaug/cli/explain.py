@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from busaug import console
+from busaug.cli.options import CatalogFolder, NewFolder
 
 
 def explain(
-    catalog: Annotated[Path, typer.Argument(help="Catalog folder made by 'busaug prepare'.")],
-    out: Annotated[Path, typer.Argument(help="Output folder, new or empty.")],
+    catalog: CatalogFolder,
+    out: NewFolder,
     model: Annotated[
         str,
         typer.Option(

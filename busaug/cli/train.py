@@ -10,27 +10,27 @@ from typing import Annotated, Any
 import typer
 
 from busaug import console
+from busaug.cli.options import (
+    CatalogFolder,
+    ConfigFile,
+    NewFolder,
+    Overrides,
+    Preset,
+    WeightsSource,
+)
 
 
 def train(
-    catalog: Annotated[Path, typer.Argument(help="Catalog folder made by 'busaug prepare'.")],
-    out: Annotated[Path, typer.Argument(help="Output folder, new or empty.")],
+    catalog: CatalogFolder,
+    out: NewFolder,
     synthetic: Annotated[
         list[Path] | None,
         typer.Option(help="Folder of 'busaug augment' to add to the training images; repeatable."),
     ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(help="Start: a file, 'imagenet' or 'random'; default: what is found."),
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
-    preset: Annotated[
-        str, typer.Option(help="Settings to start from: default or paper.")
-    ] = "default",
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="One setting, e.g. train.epochs=5; repeatable."),
-    ] = None,
+    weights: WeightsSource = None,
+    config: ConfigFile = None,
+    preset: Preset = "default",
+    overrides: Overrides = None,
 ) -> None:
     """Train the ResNet-50 classifier on the training split; the best validation epoch is kept."""
     from busaug.classify.train import train as run_train
@@ -60,7 +60,7 @@ def evaluate(
     checkpoint: Annotated[
         Path, typer.Argument(metavar="CKPT", help="Folder of 'busaug train', or its model file.")
     ],
-    catalog: Annotated[Path, typer.Argument(help="Catalog folder made by 'busaug prepare'.")],
+    catalog: CatalogFolder,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     out: Annotated[
         Path | None,
