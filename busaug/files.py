@@ -75,6 +75,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left behind; call it when no process writes there any more."""
+    for leftover in folder.rglob(".*.part"):
+        if leftover.is_file():
+            leftover.unlink()
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

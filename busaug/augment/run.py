@@ -18,7 +18,7 @@ from busaug.augment.job import Job
 from busaug.augment.manifest import Manifest, Row
 from busaug.augment.plan import Unit
 from busaug.augment.writer import Writer, save_catalog
-from busaug.files import explain_write_errors, read_json, write_json
+from busaug.files import explain_write_errors, read_json, sweep, write_json
 from busaug.runfolder import open_run
 from busaug.style.features import FeatureExtractor
 
@@ -47,6 +47,7 @@ def augment(job: Job, out: Path, *, resume: bool = False, keep_rejected: bool = 
                 _do(unit, engine, writer, out / "runlog.jsonl")
             advance(len(unit.pairs))
     rows = manifest.merge(plan)
+    sweep(out)
     save_catalog(out, rows, job.catalog, job.config.style.size, run.hash)
     run.write(**_summary(job, out, balance, rows))
     return rows

@@ -96,6 +96,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(
     assert Manifest(broken).finished() == {0, 1}
     with pytest.raises(OutputError, match="--resume"):
         augment(job(), broken)
+    (broken / "images/.half.png.x.part").write_bytes(b"what a killed process leaves")
     augment(job(), broken, resume=True)
     assert _bytes(broken) == _bytes(whole)
     assert augment(job(), broken, resume=True) == Manifest(whole).rows()
