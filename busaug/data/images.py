@@ -156,18 +156,6 @@ def load_batch(catalog: Catalog, records: Sequence[Record], size: int) -> torch.
     return torch.stack([resize(torch.from_numpy(image), size) for image in images])[:, None]
 
 
-def load_mask(catalog: Catalog, record: Record, size: int) -> torch.Tensor | None:
-    """The record's lesion mask as bool (size, size), nearest neighbour; None where it has none."""
-    path = catalog.mask_path(record)
-    if path is None:
-        return None
-    mask = torch.from_numpy(read_mask(path))
-    resampled = torch.nn.functional.interpolate(
-        mask[None, None].float(), size=(size, size), mode="nearest-exact"
-    )
-    return resampled[0, 0] > 0.5
-
-
 def _decode(path: Path) -> GrayImage:
     try:
         with warnings.catch_warnings():

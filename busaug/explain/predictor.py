@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from busaug.data.catalog import Record
@@ -71,10 +70,3 @@ def load_predictor(spec: str) -> Predictor:
     if path.is_dir() or (path.is_file() and is_classifier(path)):
         return classifier_predictor(path)
     return imagenet_predictor(resolve_weights(spec))
-
-
-def batch_targets(predictor: Predictor, records: list[Record]) -> Tensor | None:
-    """Targets of several images for ``RelevanceModel``, or None for the highest logits."""
-    targets = [predictor.target(record) for record in records]
-    known = [target for target in targets if target is not None]
-    return torch.tensor(known) if len(known) == len(records) else None

@@ -66,6 +66,7 @@ def explain(
             caption = f"{record.id}: {predictor.class_name(target)}, logit {logit:.2f}"
             write_overlay(out / picture, gray[0, 0].numpy(), pixels, caption)
             sums = {name: float(value[0]) for name, value in result.record.sums.items()}
+            sizes = {name: float(value[0]) for name, value in result.record.magnitudes.items()}
             rows.append(
                 {
                     "id": record.id,
@@ -74,6 +75,7 @@ def explain(
                     "predicted": predictor.class_name(predicted),
                     "logit": logit,
                     "sums": sums,
+                    "magnitudes": sizes,
                     "conservation_error": float(result.record.conservation_error[0]),
                     "overlay": picture,
                     "array": array,

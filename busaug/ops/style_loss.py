@@ -12,6 +12,11 @@ import torch
 from torch import Tensor
 
 
+def gram(features: Tensor) -> Tensor:
+    """G = F F^T / M for sample matrices (..., N, M): (..., N, N)."""
+    return features @ features.mT / features.shape[-1]
+
+
 class _GramLoss(torch.autograd.Function):
     """Keeps the difference matrix, so that the backward pass is one matrix product."""
 

@@ -7,15 +7,12 @@ import io
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from matplotlib import colormaps
 from PIL import Image
 from torch.nn import functional as F
 
 from busaug.data.images import FloatImage, read_gray, resize, to_float
-
-Bytes = npt.NDArray[np.uint8]
 
 SIDE_MAX = 320
 """Longest side of an embedded image, pixels; larger ones are reduced."""

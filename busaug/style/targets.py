@@ -21,16 +21,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from busaug.ops.style_loss import gram
 from busaug.style.features import Features, columns
 
 Fusion = Literal["FM", "GM", "UM", "SR"]
 Targets = dict[str, Tensor]
 """Layer name to (..., N, N)."""
-
-
-def gram(features: Tensor) -> Tensor:
-    """G = F F^T / M for sample matrices (..., N, M)."""
-    return features @ features.mT / features.shape[-1]
 
 
 def style_targets(features: Features, layers: tuple[str, ...], fusion: Fusion) -> Targets:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tolerances import TOLERANCES
 
 from busaug.augment.gate import newly_saturated, reject_reason, ssim
 from busaug.config import GateConfig
@@ -36,5 +37,7 @@ def test_saturation_counts_only_new_extremes() -> None:
 def test_ssim_of_a_constant_shift_follows_the_formula() -> None:
     """For flat images SSIM is its luminance term (2ab + c1) / (a^2 + b^2 + c1), c1 = 1e-4."""
     a, b = np.full((32, 32), 0.2, np.float32), np.full((32, 32), 0.6, np.float32)
-    assert ssim(a, b) == pytest.approx((2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4), rel=1e-4)
+    assert ssim(a, b) == pytest.approx(
+        (2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4), rel=TOLERANCES["ssim of flat images"]
+    )
     assert ssim(a, a) == pytest.approx(1.0)

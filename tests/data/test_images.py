@@ -20,7 +20,6 @@ from busaug.data.catalog import Catalog, Record
 from busaug.data.images import (
     GrayImage,
     load_batch,
-    load_mask,
     pixel_hash,
     read_gray,
     read_mask,
@@ -28,7 +27,6 @@ from busaug.data.images import (
     to_float,
     to_gray,
     write_gray,
-    write_mask,
     write_pixels,
 )
 from busaug.errors import InputError
@@ -252,12 +250,11 @@ def test_resize_keeps_range_and_constants(height, width, size):
 
 def test_batches_and_masks_of_a_catalog(tmp_path):
     shared = {"label": "benign", "group": "g", "split": "train", "sha256": "", "source": "x"}
-    wide = Record("wide", "wide.png", width=80, height=40, bit_depth=8, mask="m.png", **shared)
+    wide = Record("wide", "wide.png", width=80, height=40, bit_depth=8, **shared)
     deep = Record("deep", "deep.png", width=40, height=60, bit_depth=16, **shared)
     left = np.zeros((40, 80), np.uint8)
     left[:, :40] = 255
     write_pixels(tmp_path / "wide.png", left)
-    write_mask(tmp_path / "m.png", left > 0)
     write_pixels(tmp_path / "deep.png", np.repeat(np.uint16([[0], [65535]]), 40, 1).repeat(30, 0))
     catalog = Catalog(tmp_path, (deep, wide))
 
@@ -266,10 +263,3 @@ def test_batches_and_masks_of_a_catalog(tmp_path):
     assert batch.dtype == torch.float32
     assert batch[0, 0, 16].round().tolist() == [1] * 16 + [0] * 16
     assert batch[1, 0, :, 16].round().tolist() == [0] * 16 + [1] * 16
-
-    expected = torch.zeros(32, 32, dtype=torch.bool)
-    expected[:, :16] = True
-    mask = load_mask(catalog, wide, 32)
-    assert mask is not None
-    assert torch.equal(mask, expected)
-    assert load_mask(catalog, deep, 32) is None
