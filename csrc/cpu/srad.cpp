@@ -4,6 +4,7 @@
 
 #include "busaug/api.hpp"
 #include "busaug/status.hpp"
+#include "simd.hpp"
 #include "team.hpp"
 
 #include <algorithm>
@@ -133,17 +134,6 @@ template <class Real> struct Kernels {
     }
 };
 
-struct SimdLevel {
-    const char* name;
-    bool supported;
-    Kernels<float> float32;
-    Kernels<double> float64;
-};
-
-template <class Real> const Kernels<Real>& kernels_of(const SimdLevel& level);
-template <> const Kernels<float>& kernels_of(const SimdLevel& level) { return level.float32; }
-template <> const Kernels<double>& kernels_of(const SimdLevel& level) { return level.float64; }
-
 #define BUSAUG_KERNELS(name, attribute)                                                            \
     template <class Real> struct name {                                                            \
         template <SradForm form> attribute static void diffuse(const Pass<Real>& pass) {           \
@@ -156,42 +146,12 @@ template <> const Kernels<double>& kernels_of(const SimdLevel& level) { return l
                                              diffuse<SradForm::exponential>, sum};                 \
     };
 
-BUSAUG_KERNELS(Baseline, )
-
-#if defined(__x86_64__) && defined(__GNUC__)
-BUSAUG_KERNELS(Avx2, __attribute__((target("avx2"))))
-BUSAUG_KERNELS(Avx512, __attribute__((target("avx512f,avx512vl,avx512dq"))))
-#endif
-
+BUSAUG_SIMD_LEVELS(BUSAUG_KERNELS)
 #undef BUSAUG_KERNELS
 
-// From the plainest to the widest.
-const std::vector<SimdLevel>& levels() {
-    static const std::vector<SimdLevel> all{
-        {"baseline", true, Baseline<float>::table, Baseline<double>::table},
-#if defined(__x86_64__) && defined(__GNUC__)
-        {"avx2", __builtin_cpu_supports("avx2") != 0, Avx2<float>::table, Avx2<double>::table},
-        {"avx512",
-         __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
-             __builtin_cpu_supports("avx512dq") != 0,
-         Avx512<float>::table, Avx512<double>::table},
-#endif
-    };
-    return all;
-}
-
-const SimdLevel& find_level(const std::string& name) {
-    const SimdLevel* best = nullptr;
-    for (const SimdLevel& level : levels()) {
-        if (level.supported && (name == "auto" || name == level.name)) {
-            best = &level;
-        }
-    }
-    if (best == nullptr) {
-        reject("this machine or build has no SIMD level '" + name + "'");
-    }
-    return *best;
-}
+#define BUSAUG_ROW(name, attribute) name<Real>::table,
+template <class Real> constexpr Kernels<Real> tables[] = {BUSAUG_SIMD_LEVELS(BUSAUG_ROW)};
+#undef BUSAUG_ROW
 
 // Buffers of one team working on one image.
 template <class Real> struct Workspace {
@@ -300,7 +260,7 @@ void srad_cpu(const SradParams& params, const Real* images, const Index* regions
               int threads, const std::string& simd) {
     check_srad(params);
     require(threads > 0, "srad: threads must be positive");
-    const Kernels<Real>& kernels = kernels_of<Real>(find_level(simd));
+    const Kernels<Real>& kernels = tables<Real>[simd_level(simd)];
     if (params.images == 0) {
         return;
     }
@@ -342,15 +302,5 @@ template void srad_cpu(const SradParams&, const float*, const Index*, float*, in
                        const std::string&);
 template void srad_cpu(const SradParams&, const double*, const Index*, double*, int,
                        const std::string&);
-
-std::vector<std::string> simd_levels() {
-    std::vector<std::string> names;
-    for (const SimdLevel& level : levels()) {
-        names.emplace_back(level.name);
-    }
-    return names;
-}
-
-std::string simd_in_use() { return find_level("auto").name; }
 
 } // namespace busaug

@@ -5,7 +5,6 @@
 #include "busaug/srad.hpp"
 
 #include <string>
-#include <vector>
 
 namespace busaug {
 
@@ -27,15 +26,11 @@ struct SradParams {
 
 void check_srad(const SradParams& params);
 
-// `simd` is one of simd_levels(), or "auto" for the best of the machine. The result depends on
+// `simd` names a level of cpu/simd.hpp, or "auto" for the best of the machine. The result depends on
 // neither it nor the number of threads.
 template <class Real>
 void srad_cpu(const SradParams& params, const Real* images, const Index* regions, Real* output,
               int threads, const std::string& simd);
-
-// Instruction sets compiled in, from the plainest on, and the one that "auto" takes here.
-std::vector<std::string> simd_levels();
-std::string simd_in_use();
 
 // Only in a build with CUDA. Everything lies on `device`; work is queued on `stream` (a
 // cudaStream_t) and not waited for. `workspace` holds srad_cuda_workspace bytes. Throws
