@@ -15,6 +15,10 @@ import torch
 _RATIOS = pytest.StashKey[list[str]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-race", action="store_true", help="time ours alone, not the references")
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """One thread, so that a ratio compares code and not schedulers."""
@@ -26,14 +30,15 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def race(request: pytest.FixtureRequest, benchmark) -> Callable[..., float | None]:
-    """race(ours, reference): how many times faster ours is; None when timing is disabled.
+    """race(ours, reference): how many times faster ours is; None when timing is disabled
+    or races are called off.
 
     The two take turns in one process, so that a slow moment of the machine strikes both. The ratio
     is that of the medians of five turns each.
     """
 
     def run(ours: Callable[[], object], reference: Callable[[], object]) -> float | None:
-        if not benchmark.enabled:
+        if not benchmark.enabled or request.config.getoption("--no-race"):
             return None
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(5):
