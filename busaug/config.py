@@ -52,6 +52,9 @@ class StyleConfig(Section):
     step: float = Field(0.005, gt=0.0, le=1.0, description="Adam's first step, cosine to a tenth")
     history: int = Field(10, ge=1, le=100, description="L-BFGS curvature pairs an image")
     smoothing: int = Field(2, ge=0, le=8, description="binomial passes that band-limit steps")
+    plateau: int = Field(
+        50, ge=0, description="an image that gained < 0.1 % in so many evaluations ends, 0 never"
+    )
     start: Literal["content", "noise"] = Field("content", description="first iterate")
     calibration_pairs: int = Field(32, ge=1, le=1024, description="pairs that set the balance")
 
