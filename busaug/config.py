@@ -44,6 +44,8 @@ class StyleConfig(Section):
 
     size: int = Field(224, ge=32, le=4096, description="side of the square image, pixels")
     backbone: Literal["resnet50", "vgg19"] = "resnet50"
+    layers: str = Field("default", description="layer set of the backbone: default, shallow, deep")
+    softmax: bool = Field(False, description="smooth activations by a softmax a layer (SWAG)")
     fusion: Literal["FM", "GM", "UM", "SR"] = Field("FM", description="multi-reference target")
     references: int = Field(4, ge=1, le=64, description="k, images in a reference set")
     iterations: int = Field(150, ge=1, le=100_000, description="loss evaluations an image")
