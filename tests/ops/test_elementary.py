@@ -5,18 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from simd import supported_simd
 from tolerances import TOLERANCES
 
 from busaug.ops import _launch
-from busaug.ops._backend import build_info
 
 LIMITS = {"float32": (-87.336, 88.72), "float64": (-708.396, 709.78)}
 SMALLEST = {"float32": 38, "float64": 308}
-
-
-def supported_simd():
-    levels = build_info()["simd"]
-    return levels[: levels.index(build_info()["simd_in_use"]) + 1]
 
 
 def evaluate(function, values, simd="auto"):

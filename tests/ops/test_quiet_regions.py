@@ -7,10 +7,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from simd import supported_simd
 
 import busaug
 from busaug.ops import _launch
-from busaug.ops._backend import build_info, has_cuda_kernels
+from busaug.ops._backend import has_cuda_kernels
 from busaug.ops.srad import quiet_regions_op, quiet_window
 from busaug.reference import srad as reference
 
@@ -22,11 +23,6 @@ def speckled(*shape, dtype=torch.float64, seed=0):
     """Gamma speckle in [0, 1], brighter to the right, so that windows differ in mean."""
     values = np.random.default_rng(seed).gamma(9, 1 / 9, shape) * np.linspace(0.3, 1, shape[-1])
     return torch.from_numpy(values / values.max()).to(dtype)
-
-
-def supported_simd():
-    levels = build_info()["simd"]
-    return levels[: levels.index(build_info()["simd_in_use"]) + 1]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

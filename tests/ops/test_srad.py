@@ -10,12 +10,13 @@ import numpy as np
 import published_srad as published
 import pytest
 import torch
+from simd import supported_simd
 from tolerances import TOLERANCES
 
 import busaug
 from busaug.errors import BusaugError
 from busaug.ops import _launch
-from busaug.ops._backend import build_info, has_cuda_kernels
+from busaug.ops._backend import has_cuda_kernels
 from busaug.ops.srad import quiet_regions_op, rodinia_v1, srad_op, uva
 from busaug.reference import srad as reference
 
@@ -191,11 +192,6 @@ def test_forked_workers_neither_hang_nor_err():
         torch.set_num_threads(threads)
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
-
-
-def supported_simd():
-    levels = build_info()["simd"]
-    return levels[: levels.index(build_info()["simd_in_use"]) + 1]
 
 
 def test_repeats_are_equal():
