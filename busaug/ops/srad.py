@@ -45,16 +45,20 @@ def srad(
     """Despeckle images at several scales.
 
     The result does not depend on the number of threads. It is not differentiable;
-    ``busaug.reference.srad`` is.
+    ``busaug.reference.srad`` is. On the CPU it takes the memory of one image for each thread beside
+    input and output; images that are not contiguous (or read-only or of foreign byte order in
+    NumPy) are copied first.
 
     Args:
-        images: (..., H, W), float32 or float64, in [0, 1]; NumPy or torch, CPU or CUDA.
+        images: (..., H, W), float32 or float64, in [0, 1]; NumPy or torch, CPU or CUDA. Zeros are
+            allowed: a pixel whose four neighbours are all zero has the coefficient 0 (or 1 where it
+            is zero itself), and a region of zeros has no speckle.
         scales: Number of images kept, L.
         iterations: Iterations between two scales.
         time_step: An iteration adds time_step/4 times the divergence; in (0, 1].
         q0: The speckle scale. ``"auto"`` measures it at every iteration in the quietest window of
-            the first image (``quiet_regions``), ``"image"`` in the whole image, (row, column,
-            height, width) in that region; a positive number decays as q0 exp(-decay t).
+            each image as it was given (``quiet_window``), ``"image"`` in the whole image, (row,
+            column, height, width) in that region; a positive number decays as q0 exp(-decay t).
         form: Diffusion coefficient: 1 rational, 2 exponential.
         domain: ``"log"`` for log-compressed pixels, as B-mode images have: their range is scaled to
             [0, 1] and diffused as exp(I). ``"linear"`` for intensities.
@@ -65,7 +69,8 @@ def srad(
         iterations. A constant image stays as it is.
 
     Raises:
-        InputError: dtype, rank, range, NaN, a region outside the image, an option out of range.
+        InputError: type, dtype, device, rank, range, NaN, a region outside the image, an option out
+            of range.
     """
     options = srad_options(
         scales=scales,
@@ -148,6 +153,14 @@ def _unfit_dtype(dtype: object) -> InputError:
 
 def _measured(images: Tensor, *, highest: float) -> tuple[Tensor, Tensor]:
     """As a dense batch (N, H, W) with the range of each image (N, 2), or InputError."""
+    if not isinstance(images, Tensor):
+        raise InputError(
+            f"srad: images are a {type(images).__name__}", remedy="Give a NumPy array or a tensor"
+        )
+    if images.device.type not in ("cpu", "cuda"):
+        raise InputError(
+            f"srad: images lie on the device {images.device}", remedy="Move them to cpu or cuda"
+        )
     if images.dtype not in (torch.float32, torch.float64):
         raise _unfit_dtype(images.dtype)
     if images.ndim < 2 or 0 in images.shape[-2:]:

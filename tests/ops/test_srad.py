@@ -216,6 +216,26 @@ def test_a_constant_image_stays(domain, value, q0):
     assert torch.equal(result, images.expand(2, 1, 40, 40))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("form", [1, 2])
+def test_a_lone_pixel_among_zeros_has_no_coefficient(dtype, form):
+    """The four-neighbour mean there is 0, q infinite; the flux is that of its two neighbours."""
+    images = torch.zeros(1, 7, 9, dtype=dtype)
+    images[0, 3, 4] = value = 0.8
+    q0, step = 0.3, 0.5 / 4
+    # at a neighbour one difference is `value`: q^2 = (1/2 - 1/16) value^2 / (value / 4)^2 = 7
+    ratio = (7 - q0**2) / (q0**2 * (1 + q0**2))
+    flux = step * value * (1 / (1 + ratio) if form == 1 else np.exp(-ratio))
+    expected = images.double()
+    expected[0, 3, 4] -= 2 * flux
+    expected[0, 4, 4] = expected[0, 3, 5] = flux
+    found = native(images, q0=q0, form=form, scales=1, iterations=1)[0]
+    torch.testing.assert_close(
+        found.double(), expected, rtol=0, atol=TOLERANCES[f"srad twin, {str(dtype)[6:]} absolute"]
+    )
+    assert torch.equal(found == 0, expected == 0)
+
+
 @pytest.mark.parametrize("form", [1, 2])
 def test_black_pixels_are_harmless(form):
     images = speckled(1, 40, 40, dtype=torch.float32)

@@ -26,6 +26,8 @@ IMAGES = [
     (torch.zeros(8, 8, dtype=torch.complex64), "dtype complex64"),
     (np.zeros((8, 8), np.int32), "dtype int32"),
     (np.zeros((8, 8), object), "dtype object"),
+    ([[0.5, 0.5], [0.5, 0.5]], "a list"),
+    (torch.zeros(8, 8, device="meta"), "device meta"),
     (torch.zeros(8), r"shape \(8,\)"),
     (torch.tensor(0.5), r"shape \(\)"),
     (torch.zeros(2, 0, 8), r"shape \(2, 0, 8\)"),
