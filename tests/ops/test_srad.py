@@ -226,7 +226,7 @@ def test_a_lone_pixel_among_zeros_has_no_coefficient(dtype, form):
     # at a neighbour one difference is `value`: q^2 = (1/2 - 1/16) value^2 / (value / 4)^2 = 7
     ratio = (7 - q0**2) / (q0**2 * (1 + q0**2))
     flux = step * value * (1 / (1 + ratio) if form == 1 else np.exp(-ratio))
-    expected = images.double()
+    expected = images.double().clone()
     expected[0, 3, 4] -= 2 * flux
     expected[0, 4, 4] = expected[0, 3, 5] = flux
     found = native(images, q0=q0, form=form, scales=1, iterations=1)[0]
