@@ -48,7 +48,8 @@ __device__ void for_each_pixel(const Batch<Real>& batch, const Work& work) {
 template <class Real>
 __global__ void __launch_bounds__(region_threads)
     measure_regions(Batch<Real> batch, const Real* __restrict__ source,
-                    const Index* __restrict__ regions, SpeckleTerms<Real>* __restrict__ terms) {
+                    const Index* __restrict__ regions, Index correction,
+                    SpeckleTerms<Real>* __restrict__ terms) {
     __shared__ double sums[region_threads];
     __shared__ double squares[region_threads];
     const Index image = blockIdx.x;
@@ -76,7 +77,8 @@ __global__ void __launch_bounds__(region_threads)
         __syncthreads();
     }
     if (rank == 0) {
-        terms[image] = speckle_terms<Real>(region_q0_squared(origin, sums[0], squares[0], count));
+        terms[image] =
+            speckle_terms<Real>(region_q0_squared(origin, sums[0], squares[0], count, correction));
     }
 }
 
@@ -103,6 +105,27 @@ __global__ void diffuse(Batch<Real> batch, const Real* __restrict__ source,
     });
 }
 
+template <class Real> __device__ Compression<Real> compression(const Real* ranges, Index image) {
+    return {ranges[2 * image], ranges[2 * image + 1]};
+}
+
+template <class Real>
+__global__ void to_intensities(Batch<Real> batch, const Real* __restrict__ pixels,
+                               const Real* __restrict__ ranges, Real* __restrict__ intensities) {
+    for_each_pixel(batch, [&](Index image, Index y, Index x) {
+        const Index i = batch.offset(image, y, x);
+        intensities[i] = compression(ranges, image).intensity(pixels[i]);
+    });
+}
+
+template <class Real>
+__global__ void to_pixels(Batch<Real> batch, const Real* __restrict__ ranges, Real* values) {
+    for_each_pixel(batch, [&](Index image, Index y, Index x) {
+        const Index i = batch.offset(image, y, x);
+        values[i] = compression(ranges, image).pixel(values[i]);
+    });
+}
+
 Index aligned(Index bytes) { return (bytes + alignment - 1) / alignment * alignment; }
 
 // Parts of the workspace, in order.
@@ -123,8 +146,10 @@ template <class Real> struct Workspace {
     Index bytes;
 };
 
+// Log-compressed images are expanded into the buffer that the first iteration does not write; a
+// kept one is compressed in place once the next iteration has read it.
 template <SradForm form, class Real>
-void iterate(const SradParams& params, const Real* images, const Index* regions, Real* output,
+void iterate(const SradParams& params, const SradArrays<Real>& arrays,
              const Workspace<Real>& workspace, cudaStream_t stream) {
     const Batch<Real> batch{params.images, params.height, params.width};
     const dim3 block(tile_width, tile_height);
@@ -133,31 +158,50 @@ void iterate(const SradParams& params, const Real* images, const Index* regions,
     const dim3 grid(static_cast<unsigned>(columns),
                     static_cast<unsigned>(std::min(rows, largest_grid)),
                     static_cast<unsigned>(std::min(params.images, largest_grid)));
-    const Real* source = images;
+    const Real* source = arrays.images;
+    if (arrays.ranges != nullptr) {
+        Real* expanded = params.iterations % 2 == 0 ? arrays.output : workspace.iterate;
+        to_intensities<Real>
+            <<<grid, block, 0, stream>>>(batch, arrays.images, arrays.ranges, expanded);
+        check_launch("srad to_intensities");
+        source = expanded;
+    }
+    const auto compress = [&](Real* kept) {
+        if (arrays.ranges != nullptr) {
+            to_pixels<Real><<<grid, block, 0, stream>>>(batch, arrays.ranges, kept);
+            check_launch("srad to_pixels");
+        }
+    };
     Index time = 0;
+    Real* kept = arrays.output;
     for (Index scale = 0; scale < params.scales; ++scale) {
-        Real* kept = output + scale * params.images * batch.pixels();
+        Real* former = kept;
+        kept = arrays.output + scale * params.images * batch.pixels();
         for (Index left = params.iterations; left-- > 0; ++time) {
             Real* target = left % 2 == 0 ? kept : workspace.iterate;
             const auto given = speckle_terms<Real>(
                 decayed_q0_squared(params.q0, params.decay, params.time_step, time));
-            if (regions != nullptr) {
+            if (arrays.regions != nullptr) {
                 measure_regions<Real>
                     <<<static_cast<unsigned>(params.images), region_threads, 0, stream>>>(
-                        batch, source, regions, workspace.terms);
+                        batch, source, arrays.regions, params.correction, workspace.terms);
                 check_launch("srad measure_regions");
             }
             coefficients<form, Real><<<grid, block, 0, stream>>>(
-                batch, source, regions != nullptr ? workspace.terms : nullptr, given,
+                batch, source, arrays.regions != nullptr ? workspace.terms : nullptr, given,
                 workspace.coefficients);
             check_launch("srad coefficients");
             diffuse<Real><<<grid, block, 0, stream>>>(batch, source, workspace.coefficients,
                                                       static_cast<Real>(params.time_step / 4.0),
                                                       target);
             check_launch("srad diffuse");
+            if (scale > 0 && left == params.iterations - 1) {
+                compress(former);
+            }
             source = target;
         }
     }
+    compress(kept);
 }
 
 } // namespace
@@ -168,8 +212,8 @@ template <class Real> Index srad_cuda_workspace(const SradParams& params) {
 }
 
 template <class Real>
-void srad_cuda(const SradParams& params, const Real* images, const Index* regions, Real* output,
-               void* workspace, int device, void* stream) {
+void srad_cuda(const SradParams& params, const SradArrays<Real>& arrays, void* workspace,
+               int device, void* stream) {
     check_srad(params);
     require(params.images <= 2147483647 && params.width <= 2147483647, "srad: batch too large");
     if (params.images == 0) {
@@ -181,15 +225,15 @@ void srad_cuda(const SradParams& params, const Real* images, const Index* region
     const Workspace<Real> parts(params, workspace);
     const auto queue = static_cast<cudaStream_t>(stream);
     if (params.form == SradForm::rational) {
-        iterate<SradForm::rational>(params, images, regions, output, parts, queue);
+        iterate<SradForm::rational>(params, arrays, parts, queue);
     } else {
-        iterate<SradForm::exponential>(params, images, regions, output, parts, queue);
+        iterate<SradForm::exponential>(params, arrays, parts, queue);
     }
 }
 
 template Index srad_cuda_workspace<float>(const SradParams&);
 template Index srad_cuda_workspace<double>(const SradParams&);
-template void srad_cuda(const SradParams&, const float*, const Index*, float*, void*, int, void*);
-template void srad_cuda(const SradParams&, const double*, const Index*, double*, void*, int, void*);
+template void srad_cuda(const SradParams&, const SradArrays<float>&, void*, int, void*);
+template void srad_cuda(const SradParams&, const SradArrays<double>&, void*, int, void*);
 
 } // namespace busaug
