@@ -38,7 +38,9 @@ _library.define(
     "style_loss_kernel(Tensor features, Tensor? matrix, Tensor? target_features, Tensor energy, "
     "bool differentiate) -> (Tensor, Tensor)"
 )
-_library.define("style_loss_kernel_backward(Tensor grad_loss, Tensor gradient) -> Tensor")
+_library.define(
+    "style_loss_kernel_backward(Tensor grad_loss, Tensor features, Tensor gradient) -> Tensor"
+)
 style_loss_gram_op = torch.ops.busaug.style_loss_gram.default
 """(B, N, M), (B, N, N) to loss (B,) and difference D (B, N, N)."""
 style_loss_kernel_op = torch.ops.busaug.style_loss_kernel.default
@@ -139,7 +141,7 @@ def _gram_fake(features: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return _gram_outputs(features)
 
 
-def _gram_backward_fake(grad_loss: Tensor, features: Tensor, difference: Tensor) -> Tensor:
+def _backward_fake(grad_loss: Tensor, features: Tensor, saved: Tensor) -> Tensor:
     return torch.empty_like(_dense(features))
 
 
@@ -205,8 +207,9 @@ def _kernel_forward(
     return loss, gradient if differentiate else wide.new_empty(0)
 
 
-def _kernel_backward(grad_loss: Tensor, gradient: Tensor) -> Tensor:
-    return gradient * grad_loss.view(-1, 1, 1)
+def _kernel_backward(grad_loss: Tensor, features: Tensor, gradient: Tensor) -> Tensor:
+    """Features are there for their dtype, and so that a second gradient meets its refusal."""
+    return (gradient * grad_loss.view(-1, 1, 1)).to(features.dtype)
 
 
 def _kernel_fake(
@@ -248,8 +251,8 @@ def _check_kernel(
 
 def _kernel_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(output[1])
-    ctx.dtype, ctx.differentiate = inputs[0].dtype, inputs[4]
+    ctx.save_for_backward(inputs[0], output[1])
+    ctx.differentiate = inputs[4]
 
 
 def _kernel_gradient(ctx: Any, grad_loss: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -257,9 +260,8 @@ def _kernel_gradient(ctx: Any, grad_loss: Tensor, _: Tensor | None) -> tuple[Ten
         raise _no_target_gradient()
     if not ctx.differentiate:
         raise NotImplementedError("busaug::style_loss_kernel was called with differentiate=False")
-    (gradient,) = ctx.saved_tensors
-    grad_features = torch.ops.busaug.style_loss_kernel_backward(grad_loss, gradient)
-    return grad_features.to(ctx.dtype), None, None, None, None
+    grad_features = torch.ops.busaug.style_loss_kernel_backward(grad_loss, *ctx.saved_tensors)
+    return grad_features, None, None, None, None
 
 
 # Both forms
@@ -321,11 +323,7 @@ for _device in ("CPU", "CUDA"):
     _library.impl("style_loss_kernel", _kernel_forward, _device)
     _library.impl("style_loss_kernel_backward", _kernel_backward, _device)
 torch.library.register_fake("busaug::style_loss_gram", _gram_fake, lib=_library)
-torch.library.register_fake("busaug::style_loss_gram_backward", _gram_backward_fake, lib=_library)
 torch.library.register_fake("busaug::style_loss_kernel", _kernel_fake, lib=_library)
-torch.library.register_fake(
-    "busaug::style_loss_kernel_backward", lambda grad_loss, g: torch.empty_like(g), lib=_library
-)
 torch.library.register_autograd(
     "busaug::style_loss_gram", _gram_gradient, setup_context=_gram_context, lib=_library
 )
@@ -333,4 +331,5 @@ torch.library.register_autograd(
     "busaug::style_loss_kernel", _kernel_gradient, setup_context=_kernel_context, lib=_library
 )
 for _backward in ("style_loss_gram_backward", "style_loss_kernel_backward"):
+    torch.library.register_fake(f"busaug::{_backward}", _backward_fake, lib=_library)
     torch.library.register_autograd(f"busaug::{_backward}", _no_second_gradient, lib=_library)
