@@ -43,6 +43,28 @@ def quiet_regions_cpu(
 def elementary_cpu(
     *, function: str, count: int, dtype: str, values: int, output: int, simd: str
 ) -> None: ...
+def gram_difference_cpu(
+    *,
+    products: int,
+    target: int,
+    difference: int,
+    loss: int,
+    dtype: str,
+    shape: tuple[int, int, int],
+    block: int,
+    threads: int,
+    simd: str,
+) -> None: ...
+def inner_products_cpu(
+    *,
+    x: int,
+    y: int,
+    output: int,
+    dtype: str,
+    shape: tuple[int, int],
+    threads: int,
+    simd: str,
+) -> None: ...
 
 # The next two are there only where nvcc was found at build time.
 def srad_cuda_workspace(*, params: SradParams, dtype: str) -> int: ...

@@ -103,6 +103,49 @@ def elementary_cpu(
     )
 
 
+def gram_difference_cpu(
+    products: Tensor,
+    target: Tensor,
+    difference: Tensor,
+    loss: Tensor,
+    *,
+    positions: int,
+    block: int,
+    threads: int | None = None,
+    simd: str = "auto",
+) -> None:
+    """Fill ``difference`` (B, N, N) and ``loss`` (B,) from ``target`` (B, N, N) and ``products``.
+
+    Those are the lower triangles of F F^T, in blocks of rows: see csrc/include/busaug/mmd.hpp.
+    """
+    native().gram_difference_cpu(
+        products=products.data_ptr(),
+        target=target.data_ptr(),
+        difference=difference.data_ptr(),
+        loss=loss.data_ptr(),
+        dtype=_dtype_name(products),
+        shape=(*target.shape[:2], positions),
+        block=block,
+        threads=_threads(threads),
+        simd=simd,
+    )
+
+
+def inner_products_cpu(
+    x: Tensor, y: Tensor, output: Tensor, *, threads: int | None = None, simd: str = "auto"
+) -> None:
+    """Fill ``output`` (B,) float64 with the inner products of x and y (B, ...), in one layout."""
+    native().inner_products_cpu(
+        x=x.data_ptr(),
+        y=y.data_ptr(),
+        output=output.data_ptr(),
+        dtype=_dtype_name(x),
+        shape=(len(x), x[:1].numel()),
+        threads=_threads(threads),
+        simd=simd,
+    )
+
+
 def _threads(asked: int | None) -> int:
     return torch.get_num_threads() if asked is None else asked
 

@@ -93,7 +93,6 @@ def test_balance_makes_the_gradient_norms_equal() -> None:
     with torch.no_grad():
         target = extractor(content)[extractor.content_layer]
         targets = style_targets(extractor(references), extractor.style_layers, "FM")
-    targets = {name: value[None] for name, value in targets.items()}
     weight = balance(gradient_ratio(extractor, target, targets, noise))
 
     leaf = noise.requires_grad_(True)

@@ -74,4 +74,29 @@ template <class Real>
 void elementary_cpu(Elementary function, Index count, const Real* input, Real* output,
                     const std::string& simd);
 
+// The style loss in its Gram form, all but the matrix products. N = channels, M = positions.
+//
+//   products    Real[]: the lower triangle of F F^T in row blocks of `block` rows, see row_block
+//   target      Real[images][N][N], symmetric; its lower triangle is read
+//   difference  Real[images][N][N]: F F^T / M - target, whole
+//   loss        Real[images]: ||difference||_F^2 / (4 N^2)
+//
+// Throws std::invalid_argument for extents out of range. Threads and `simd` as for srad_cpu.
+struct GramDifferenceParams {
+    Index images, channels, positions;
+    Index block;
+};
+
+void check_gram_difference(const GramDifferenceParams& params);
+
+template <class Real>
+void gram_difference_cpu(const GramDifferenceParams& params, const Real* products,
+                         const Real* target, Real* difference, Real* loss, int threads,
+                         const std::string& simd);
+
+// output[i] = sum of x[i][k] y[i][k] over k, for Real[images][count] twice; x and y may be one.
+template <class Real>
+void inner_products_cpu(Index images, Index count, const Real* x, const Real* y, double* output,
+                        int threads, const std::string& simd);
+
 } // namespace busaug
