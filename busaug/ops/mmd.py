@@ -10,8 +10,9 @@ arXiv 1701.01036; docs/method.md):
   through tiles of positions, so that no M x M matrix is stored.
 
 Float32 and float64 on the CPU; float32, bfloat16 and float16 on CUDA, where half types are widened
-to float32. Features may be dense with positions or with channels innermost; gradients have the same
-layout. Products are written to given tensors because autocast leaves those alone.
+to float32 (torch's TF32 switch rules products there). Features may be dense with positions or with
+channels innermost; gradients have the same layout. Products are written to given tensors because
+autocast leaves those alone.
 """
 
 from __future__ import annotations
@@ -109,7 +110,13 @@ def _fill_difference_cpu(
 def _fill_difference_cuda(
     features: Tensor, target: Tensor, difference: Tensor, loss: Tensor
 ) -> None:
-    """The one place that picks what computes D and the loss on a device: cuBLAS through torch."""
+    """The seam where a device's kernel is picked: for now cuBLAS through torch for every shape."""
+    _fill_difference_torch(features, target, difference, loss)
+
+
+def _fill_difference_torch(
+    features: Tensor, target: Tensor, difference: Tensor, loss: Tensor
+) -> None:
     channels, positions = features.shape[1:]
     wide = widened(features)
     torch.baddbmm(target, wide, wide.mT, beta=-1.0, alpha=1.0 / positions, out=difference)
