@@ -212,6 +212,24 @@ def test_a_gradient_that_is_not_computed_is_refused():
         value.sum().backward()
 
 
+def test_the_ops_check_again():
+    features, target = maps(2, 5, 4), maps(2, 5, 3, seed=1)
+    matrix, energy = gram(target), gram_energy(target)
+    for wrong in (matrix[:1], matrix.float(), target, matrix.to("meta")):
+        with pytest.raises(RuntimeError, match="target matrix"):
+            style_loss_gram_op(features, wrong)
+    for wrong in (target[:1], target.float(), target[:, :4], target[0], target.to("meta")):
+        with pytest.raises(RuntimeError, match="target features"):
+            style_loss_kernel_op(features, None, wrong, energy, True)
+    for given in ((matrix, target), (None, None)):
+        with pytest.raises(RuntimeError, match="one of them"):
+            style_loss_kernel_op(features, *given, energy, True)
+    with pytest.raises(RuntimeError, match="energy"):
+        style_loss_kernel_op(features, matrix, None, energy.float(), True)
+    with pytest.raises(RuntimeError, match="float16"):
+        style_loss_gram_op(features.half(), matrix)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_autocast_changes_nothing(form):
     features, target = maps(2, 30, 12, dtype=torch.float32), maps(2, 30, 8, seed=1).float()
