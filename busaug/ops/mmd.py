@@ -10,8 +10,9 @@ arXiv 1701.01036; docs/method.md):
   through tiles of positions, so that no M x M matrix is stored.
 
 Float32 and float64 on the CPU; float32, bfloat16 and float16 on CUDA, where half types are widened
-to float32. Features may be dense with positions or with channels innermost; gradients have the same
-layout. Products are written to given tensors because autocast leaves those alone.
+to float32 (torch's TF32 switch rules products there). Features may be dense with positions or with
+channels innermost; gradients have the same layout. Products are written to given tensors because
+autocast leaves those alone.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor
 from busaug.ops import _launch
 
 BLOCK = 128
-"""Rows of F F^T a product: one block less of the upper triangle is computed for each row block."""
+"""Rows of F F^T computed at a time, up to the block's last diagonal entry."""
 
 TILE = 256
 """Positions a step of the kernel form: few enough for a tile to stay in the cache."""
@@ -109,7 +110,13 @@ def _fill_difference_cpu(
 def _fill_difference_cuda(
     features: Tensor, target: Tensor, difference: Tensor, loss: Tensor
 ) -> None:
-    """The one place that picks what computes D and the loss on a device: cuBLAS through torch."""
+    """The seam where the kernel of a device is picked: cuBLAS through torch for every shape."""
+    _fill_difference_torch(features, target, difference, loss)
+
+
+def _fill_difference_torch(
+    features: Tensor, target: Tensor, difference: Tensor, loss: Tensor
+) -> None:
     channels, positions = features.shape[1:]
     wide = widened(features)
     torch.baddbmm(target, wide, wide.mT, beta=-1.0, alpha=1.0 / positions, out=difference)
@@ -149,8 +156,12 @@ def _check_gram(features: Tensor, target: Tensor) -> None:
     _check_features(features)
     batch, channels, _ = features.shape
     torch._check(
-        target.shape == (batch, channels, channels) and target.dtype == _wide_dtype(features),
-        lambda: f"style_loss_gram: target {tuple(target.shape)} of {target.dtype}",
+        target.shape == (batch, channels, channels)
+        and target.dtype == _wide_dtype(features)
+        and target.device == features.device,
+        lambda: (
+            f"style loss: target matrix {tuple(target.shape)} of {target.dtype} on {target.device}"
+        ),
     )
 
 
@@ -240,12 +251,18 @@ def _check_kernel(
         torch._check(
             target_features.ndim == 3
             and target_features.shape[:2] == (batch, channels)
-            and target_features.dtype == features.dtype,
-            lambda: f"style_loss_kernel: target features {tuple(target_features.shape)}",
+            and target_features.dtype == features.dtype
+            and target_features.device == features.device,
+            lambda: (
+                f"style loss: target features {tuple(target_features.shape)} of "
+                f"{target_features.dtype} on {target_features.device}"
+            ),
         )
     torch._check(
-        energy.shape == (batch,) and energy.dtype == torch.float64,
-        lambda: f"style_loss_kernel: energy {tuple(energy.shape)} of {energy.dtype}",
+        energy.shape == (batch,)
+        and energy.dtype == torch.float64
+        and energy.device == features.device,
+        lambda: f"style loss: energy {tuple(energy.shape)} of {energy.dtype} on {energy.device}",
     )
 
 

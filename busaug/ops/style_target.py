@@ -18,6 +18,8 @@ _SYMMETRY = 1e-3  # of the largest entry: half precision's rounding, far below a
 class GramTarget:
     """The Gram matrices T = S S^T / M_s of target features, or any symmetric matrices.
 
+    Making one looks at every entry, and waits for a device that holds them: make it once.
+
     Raises:
         InputError: a shape that does not fit, a matrix that is not symmetric or not finite.
     """
@@ -31,10 +33,16 @@ class GramTarget:
 
     def __post_init__(self) -> None:
         matrix, mean = self.matrix, self.mean
-        if matrix.ndim != 3 or matrix.shape[1] != matrix.shape[2]:
+        check_map("the target's matrix", matrix)
+        if matrix.shape[1] != matrix.shape[2]:
             raise InputError(
                 f"style_loss: the target's matrix has the shape {tuple(matrix.shape)}",
                 remedy="Give (B, N, N); features go into a FeatureTarget",
+            )
+        if matrix.dtype not in (torch.float32, torch.float64):
+            raise InputError(
+                f"style_loss: the target's matrix has the dtype {str(matrix.dtype)[6:]}",
+                remedy="Convert it to float32",
             )
         if mean is not None and mean.shape != matrix.shape[:2]:
             raise InputError(
