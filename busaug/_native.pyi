@@ -1,41 +1,60 @@
 """Kernels of busaug on raw pointers; call them through busaug.ops."""
 
-from typing import Any
+from typing import Any, final
 
 def build_info() -> dict[str, Any]: ...
+
+@final
+class SradParams:
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, int, int],
+        scales: int,
+        iterations: int,
+        time_step: float,
+        q0: float,
+        decay: float,
+        form: int,
+        correction: int,
+    ) -> None: ...
+
 def srad_cpu(
     *,
+    params: SradParams,
+    dtype: str,
     images: int,
     regions: int,
+    ranges: int,
     output: int,
-    dtype: str,
-    shape: tuple[int, int, int],
-    scales: int,
-    iterations: int,
-    time_step: float,
-    q0: float,
-    decay: float,
-    form: int,
     threads: int,
     simd: str,
 ) -> None: ...
+def quiet_regions_cpu(
+    *,
+    shape: tuple[int, int, int],
+    dtype: str,
+    images: int,
+    ranges: int,
+    regions: int,
+    threads: int,
+    simd: str,
+) -> None: ...
+def elementary_cpu(
+    *, function: str, count: int, dtype: str, values: int, output: int, simd: str
+) -> None: ...
 
 # The next two are there only where nvcc was found at build time.
-def srad_cuda_workspace(*, dtype: str, shape: tuple[int, int, int]) -> int: ...
+def srad_cuda_workspace(*, params: SradParams, dtype: str) -> int: ...
 def srad_cuda(
     *,
+    params: SradParams,
+    dtype: str,
     images: int,
     regions: int,
+    ranges: int,
     output: int,
     workspace: int,
-    dtype: str,
-    shape: tuple[int, int, int],
-    scales: int,
-    iterations: int,
-    time_step: float,
-    q0: float,
-    decay: float,
-    form: int,
     device: int,
     stream: int,
 ) -> None: ...

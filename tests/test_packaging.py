@@ -39,15 +39,26 @@ def test_build_reports_itself() -> None:
 
 
 def test_stub_names_every_function_and_argument() -> None:
+    """A class counts by its constructor."""
     stub = ast.parse((Path(busaug.__file__).parent / "_native.pyi").read_text())
-    declared = {node.name: node for node in stub.body if isinstance(node, ast.FunctionDef)}
+    declared = {}
+    for node in stub.body:
+        if isinstance(node, ast.FunctionDef):
+            declared[node.name] = node
+        elif isinstance(node, ast.ClassDef):
+            (declared[node.name],) = (
+                part for part in node.body if isinstance(part, ast.FunctionDef)
+            )
     public = {name for name in dir(_native) if not name.startswith("_")}
     assert public <= set(declared)
     for name in public:
-        signature = (getattr(_native, name).__doc__ or "").splitlines()[0]
+        found = getattr(_native, name)
+        documented = found.__init__ if isinstance(found, type) else found
+        signature = (documented.__doc__ or "").splitlines()[0]
         names = re.findall(r"(\w+): ", signature.partition("(")[2].rpartition(")")[0])
         arguments = declared[name].args
-        assert names == [argument.arg for argument in arguments.args + arguments.kwonlyargs], name
+        expected = [argument.arg for argument in arguments.args + arguments.kwonlyargs]
+        assert names == expected, name
 
 
 def test_command_starts_without_torch() -> None:
@@ -119,20 +130,16 @@ def normalised(name: str) -> str:
 @pytest.mark.skipif(not hasattr(_native, "srad_cuda"), reason="built without CUDA")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a device is there")
 def test_cuda_without_a_driver_is_an_exception() -> None:
+    options = {"scales": 1, "iterations": 1, "time_step": 0.5, "q0": 0.5, "decay": 0.0, "form": 1}
     with pytest.raises(RuntimeError, match="cuda"):
         _native.srad_cuda(
+            params=_native.SradParams(shape=(1, 4, 4), **options, correction=0),
+            dtype="float32",
             images=16,
             regions=0,
+            ranges=0,
             output=32,
             workspace=48,
-            dtype="float32",
-            shape=(1, 4, 4),
-            scales=1,
-            iterations=1,
-            time_step=0.5,
-            q0=0.5,
-            decay=0.0,
-            form=1,
             device=0,
             stream=0,
         )

@@ -5,7 +5,7 @@ Callers have checked shapes, dtypes and devices; every tensor here is dense.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -20,49 +20,93 @@ class SradOptions(TypedDict):
     q0: float
     decay: float
     form: int
+    correction: int
+
+
+class SradArrays(NamedTuple):
+    """Images (N, H, W), regions (N, 4) int64, ranges (N, 2), output (scales, N, H, W)."""
+
+    images: Tensor
+    regions: Tensor | None
+    ranges: Tensor | None
+    output: Tensor
+
+    def addresses(self) -> dict[str, Any]:
+        """Arguments of the native functions."""
+        return {
+            "dtype": _dtype_name(self.images),
+            "images": self.images.data_ptr(),
+            "regions": _address(self.regions),
+            "ranges": _address(self.ranges),
+            "output": self.output.data_ptr(),
+        }
 
 
 def srad_cpu(
+    arrays: SradArrays, options: SradOptions, *, threads: int | None = None, simd: str = "auto"
+) -> None:
+    """Fill the output. Uses torch's number of threads unless told otherwise."""
+    native().srad_cpu(
+        params=native().SradParams(shape=tuple(arrays.images.shape), **options),
+        **arrays.addresses(),
+        threads=_threads(threads),
+        simd=simd,
+    )
+
+
+def srad_cuda(arrays: SradArrays, options: SradOptions) -> None:
+    """Likewise on the tensors' device, queued on its current stream."""
+    images = arrays.images
+    params = native().SradParams(shape=tuple(images.shape), **options)
+    size = native().srad_cuda_workspace(
+        params=params, dtype=_dtype_name(images), device=images.device.index
+    )
+    workspace = torch.empty(size, dtype=torch.uint8, device=images.device)
+    native().srad_cuda(
+        params=params,
+        **arrays.addresses(),
+        workspace=workspace.data_ptr(),
+        device=images.device.index,
+        stream=torch.cuda.current_stream(images.device).cuda_stream,
+    )
+
+
+def quiet_regions_cpu(
     images: Tensor,
-    regions: Tensor | None,
-    output: Tensor,
-    options: SradOptions,
+    ranges: Tensor | None,
+    regions: Tensor,
     *,
     threads: int | None = None,
     simd: str = "auto",
 ) -> None:
-    """Fill ``output`` (scales, N, H, W) from ``images`` (N, H, W) and ``regions`` (N, 4) int64.
-
-    Uses torch's number of threads unless told otherwise.
-    """
-    native().srad_cpu(
-        images=images.data_ptr(),
-        regions=_address(regions),
-        output=output.data_ptr(),
-        dtype=_dtype_name(images),
+    """Fill ``regions`` (N, 4) int64 from ``images`` (N, H, W) and ``ranges`` (N, 2)."""
+    native().quiet_regions_cpu(
         shape=tuple(images.shape),
-        threads=torch.get_num_threads() if threads is None else threads,
-        simd=simd,
-        **options,
-    )
-
-
-def srad_cuda(images: Tensor, regions: Tensor | None, output: Tensor, options: SradOptions) -> None:
-    """Likewise on the tensors' device, queued on its current stream."""
-    shape = tuple(images.shape)
-    size = native().srad_cuda_workspace(dtype=_dtype_name(images), shape=shape)
-    workspace = torch.empty(size, dtype=torch.uint8, device=images.device)
-    native().srad_cuda(
-        images=images.data_ptr(),
-        regions=_address(regions),
-        output=output.data_ptr(),
-        workspace=workspace.data_ptr(),
         dtype=_dtype_name(images),
-        shape=shape,
-        device=images.device.index,
-        stream=torch.cuda.current_stream(images.device).cuda_stream,
-        **options,
+        images=images.data_ptr(),
+        ranges=_address(ranges),
+        regions=regions.data_ptr(),
+        threads=_threads(threads),
+        simd=simd,
     )
+
+
+def elementary_cpu(
+    function: Literal["exp", "log"], values: Tensor, output: Tensor, *, simd: str = "auto"
+) -> None:
+    """Fill ``output`` with the kernels' own exponential or logarithm of ``values``."""
+    native().elementary_cpu(
+        function=function,
+        count=values.numel(),
+        dtype=_dtype_name(values),
+        values=values.data_ptr(),
+        output=output.data_ptr(),
+        simd=simd,
+    )
+
+
+def _threads(asked: int | None) -> int:
+    return torch.get_num_threads() if asked is None else asked
 
 
 def _address(tensor: Tensor | None) -> int:

@@ -15,17 +15,20 @@ from busaug.errors import InputError
 from busaug.ops import _launch
 from busaug.ops._backend import has_cuda_kernels
 from busaug.reference import srad as reference
-from busaug.reference.srad import LogCompression, quiet_regions, whole_regions
+from busaug.reference.srad import pixel_ranges, whole_regions
 
 Images = TypeVar("Images", Tensor, NDArray[Any])
 
 _library = torch.library.Library("busaug", "FRAGMENT")
 _library.define(
     "srad(Tensor images, Tensor? regions, int scales, int iterations, float time_step, float q0, "
-    "float decay, int form) -> Tensor"
+    "float decay, int form, int correction=0, Tensor? ranges=None) -> Tensor"
 )
+_library.define("quiet_regions(Tensor images, Tensor? ranges=None) -> Tensor")
 srad_op = torch.ops.busaug.srad.default
 """The diffusion alone, as a torch op: see ``busaug.reference.srad.diffuse``."""
+quiet_regions_op = torch.ops.busaug.quiet_regions.default
+"""Where ``q0="auto"`` measures: see ``busaug.reference.srad.quiet_regions``."""
 
 
 def srad(
@@ -42,16 +45,20 @@ def srad(
     """Despeckle images at several scales.
 
     The result does not depend on the number of threads. It is not differentiable;
-    ``busaug.reference.srad`` is.
+    ``busaug.reference.srad`` is. On the CPU it takes the memory of one image for each thread beside
+    input and output; images that are not contiguous (or read-only or of foreign byte order in
+    NumPy) are copied first.
 
     Args:
-        images: (..., H, W), float32 or float64, in [0, 1]; NumPy or torch, CPU or CUDA.
+        images: (..., H, W), float32 or float64, in [0, 1]; NumPy or torch, CPU or CUDA. Zeros are
+            allowed: a pixel whose four neighbours are all zero has the coefficient 0 (or 1 where it
+            is zero itself), and a region of zeros has no speckle.
         scales: Number of images kept, L.
         iterations: Iterations between two scales.
         time_step: An iteration adds time_step/4 times the divergence; in (0, 1].
         q0: The speckle scale. ``"auto"`` measures it at every iteration in the quietest window of
-            the first image (``quiet_regions``), ``"image"`` in the whole image, (row, column,
-            height, width) in that region; a positive number decays as q0 exp(-decay t).
+            each image as it was given (``quiet_window``), ``"image"`` in the whole image, (row,
+            column, height, width) in that region; a positive number decays as q0 exp(-decay t).
         form: Diffusion coefficient: 1 rational, 2 exponential.
         domain: ``"log"`` for log-compressed pixels, as B-mode images have: their range is scaled to
             [0, 1] and diffused as exp(I). ``"linear"`` for intensities.
@@ -62,7 +69,8 @@ def srad(
         iterations. A constant image stays as it is.
 
     Raises:
-        InputError: dtype, rank, range, NaN, a region outside the image, an option out of range.
+        InputError: type, dtype, device, rank, range, NaN, a region outside the image, an option out
+            of range.
     """
     options = srad_options(
         scales=scales,
@@ -74,8 +82,8 @@ def srad(
         decay=decay,
     )
     if isinstance(images, np.ndarray):
-        return _diffuse(_checked(_tensor(images)), options).numpy()
-    return _diffuse(_checked(images), options)
+        return _diffuse(_tensor(images), options).numpy()
+    return _diffuse(images, options)
 
 
 def srad_options(**values: Any) -> SradConfig:
@@ -96,17 +104,44 @@ def quiet_window(image: NDArray[Any], *, domain: Literal["log", "linear"] = "log
 
     Raises InputError as ``srad`` does.
     """
-    batch = _checked(_tensor(image))[None]
-    intensities = batch if domain == "linear" else LogCompression.of(batch).intensities(batch)
-    row, column, height, width = quiet_regions(intensities)[0].tolist()
-    return row, column, height, width
+    batch, ranges = _measured(_tensor(image), highest=1)
+    row, column, height, width = quiet_regions_op(batch, ranges if domain == "log" else None)[0]
+    return int(row), int(column), int(height), int(width)
+
+
+def rodinia_v1(images: Tensor, *, iterations: int, time_step: float = 0.5) -> Tensor:
+    """Diffuse as the Rodinia benchmark srad_v1 does: gray levels as exp(I/255), whole-image q0.
+
+    (..., H, W) in [0, 255] to the same, float32 or float64. Raises InputError as ``srad`` does.
+    """
+    options = srad_options(scales=1, iterations=iterations, time_step=time_step, q0="image")
+    batch, _ = _measured(images, highest=255)
+    ranges = batch.new_tensor([0, 255]).expand(len(batch), 2)
+    return _call(batch, ranges, options).view(images.shape)
+
+
+def uva(images: Tensor, region: Region, *, iterations: int, time_step: float) -> Tensor:
+    """Diffuse as the University of Virginia's program does: q0 from a region's sample variance.
+
+    (..., H, W) in [0, 255] to [0, 1], the image's own range scaled; float32 or float64. Raises
+    InputError as ``srad`` does.
+    """
+    options = srad_options(scales=1, iterations=iterations, time_step=time_step, q0=region)
+    batch, ranges = _measured(images, highest=255)
+    low, high = ranges[:, 0, None, None], ranges[:, 1, None, None]
+    span = torch.where(high > low, high - low, torch.ones_like(low))
+    unit = batch.new_tensor([0, 1]).expand(len(batch), 2)
+    return _call((batch - low) / span, unit, options, correction=1).view(images.shape)
 
 
 def _tensor(images: NDArray[Any]) -> Tensor:
     if images.dtype.name not in ("float32", "float64"):
         raise _unfit_dtype(images.dtype)
-    # a copy: torch takes no foreign byte order, negative stride or read-only memory
-    return torch.from_numpy(np.array(images, dtype=images.dtype.name, order="C"))
+    # torch takes no foreign byte order, negative stride or read-only memory: such are copied
+    plain = images.dtype.isnative and images.flags.c_contiguous and images.flags.writeable
+    return torch.from_numpy(
+        images if plain else np.array(images, dtype=images.dtype.name, order="C")
+    )
 
 
 def _unfit_dtype(dtype: object) -> InputError:
@@ -116,8 +151,16 @@ def _unfit_dtype(dtype: object) -> InputError:
     )
 
 
-def _checked(images: Tensor) -> Tensor:
-    """As (..., H, W) that the diffusion can work on, or InputError."""
+def _measured(images: Tensor, *, highest: float) -> tuple[Tensor, Tensor]:
+    """As a dense batch (N, H, W) with the range of each image (N, 2), or InputError."""
+    if not isinstance(images, Tensor):
+        raise InputError(
+            f"srad: images are a {type(images).__name__}", remedy="Give a NumPy array or a tensor"
+        )
+    if images.device.type not in ("cpu", "cuda"):
+        raise InputError(
+            f"srad: images lie on the device {images.device}", remedy="Move them to cpu or cuda"
+        )
     if images.dtype not in (torch.float32, torch.float64):
         raise _unfit_dtype(images.dtype)
     if images.ndim < 2 or 0 in images.shape[-2:]:
@@ -125,45 +168,53 @@ def _checked(images: Tensor) -> Tensor:
             f"srad: images have the shape {tuple(images.shape)}",
             remedy="Give (..., H, W) with at least one pixel",
         )
-    if images.numel():
-        low, high = (float(bound) for bound in torch.aminmax(images.detach()))
-        if not (low >= 0.0 and high <= 1.0):  # NaN fails both
+    batch = images.reshape(-1, *images.shape[-2:]).contiguous()
+    ranges = pixel_ranges(batch.detach())
+    if len(batch):
+        low, high = float(ranges[:, 0].min()), float(ranges[:, 1].max())
+        if not (low >= 0.0 and high <= highest):  # NaN fails both
             raise InputError(
                 f"srad: images range from {low:g} to {high:g}",
-                remedy="Scale pixels to [0, 1] and replace NaN",
+                remedy=f"Scale pixels to [0, {highest:g}] and replace NaN",
             )
-    return images
+    return batch, ranges
 
 
 def _diffuse(images: Tensor, options: SradConfig) -> Tensor:
-    batch = images.reshape(-1, *images.shape[-2:])
-    compression = LogCompression.of(batch) if options.domain == "log" else None
-    intensities = batch if compression is None else compression.intensities(batch)
+    batch, ranges = _measured(images, highest=1)
+    result = _call(batch, ranges if options.domain == "log" else None, options)
+    return result.view(options.scales, *images.shape)
+
+
+def _call(
+    batch: Tensor, ranges: Tensor | None, options: SradConfig, *, correction: int = 0
+) -> Tensor:
     result: Tensor = srad_op(
-        intensities,
-        _regions(intensities, options.q0),
+        batch,
+        _regions(batch, ranges, options.q0),
         options.scales,
         options.iterations,
         options.time_step,
         options.q0 if isinstance(options.q0, float) else 0.0,
         options.decay,
         options.form,
+        correction,
+        ranges,
     )
-    if compression is not None:
-        result = compression.pixels(result)
-    return result.reshape(options.scales, *images.shape)
+    return result
 
 
-def _regions(intensities: Tensor, q0: str | Region | float) -> Tensor | None:
+def _regions(batch: Tensor, ranges: Tensor | None, q0: str | Region | float) -> Tensor | None:
     if isinstance(q0, float):
         return None
     if q0 == "auto":
-        return quiet_regions(intensities)
+        regions: Tensor = quiet_regions_op(batch, ranges)
+        return regions
     if q0 == "image":
-        return whole_regions(intensities)
+        return whole_regions(batch)
     assert isinstance(q0, tuple)
     row, column, height, width = q0
-    rows, columns = intensities.shape[-2:]
+    rows, columns = batch.shape[-2:]
     inside = 0 <= row <= rows - height and 0 <= column <= columns - width
     if not (inside and height > 0 and width > 0):
         raise InputError(
@@ -171,25 +222,48 @@ def _regions(intensities: Tensor, q0: str | Region | float) -> Tensor | None:
             f"image of {rows}x{columns} px",
             remedy="Give row, column, height, width of a region inside every image",
         )
-    return torch.tensor(q0, device=intensities.device).expand(len(intensities), 4)
+    return torch.tensor(q0, device=batch.device).expand(len(batch), 4)
 
 
-def _check_op(images: Tensor, regions: Tensor | None, scales: int) -> None:
-    torch._check(images.ndim == 3, lambda: f"busaug::srad takes (N, H, W), not {images.shape}")
+def _check_images(name: str, images: Tensor, ranges: Tensor | None) -> None:
+    torch._check(
+        images.ndim == 3 and images.shape[1] > 0 and images.shape[2] > 0,
+        lambda: f"busaug::{name} takes images (N, H, W), not {tuple(images.shape)}",
+    )
     torch._check(
         images.dtype in (torch.float32, torch.float64),
-        lambda: f"busaug::srad takes float32 or float64, not {images.dtype}",
+        lambda: f"busaug::{name} takes float32 or float64, not {images.dtype}",
     )
+    if ranges is not None:
+        _check_companion(name, "ranges", ranges, images, (images.shape[0], 2), images.dtype)
+
+
+def _check_companion(
+    name: str,
+    argument: str,
+    found: Tensor,
+    images: Tensor,
+    shape: tuple[int, int],
+    dtype: torch.dtype,
+) -> None:
+    torch._check(
+        found.shape == shape and found.dtype == dtype and found.device == images.device,
+        lambda: (
+            f"busaug::{name} takes {argument} {shape} of {dtype} on {images.device}, not "
+            f"{tuple(found.shape)} of {found.dtype} on {found.device}"
+        ),
+    )
+
+
+def _check_srad(images: Tensor, regions: Tensor | None, scales: int, ranges: Tensor | None) -> None:
+    _check_images("srad", images, ranges)
     torch._check(scales > 0, lambda: f"busaug::srad: scales is {scales}")
     if regions is not None:
-        torch._check(
-            regions.dtype == torch.int64 and regions.shape == (images.shape[0], 4),
-            lambda: f"busaug::srad takes int64 regions (N, 4), not {regions.shape}",
-        )
-        torch._check(
-            regions.device == images.device,
-            lambda: f"busaug::srad: regions on {regions.device}, images on {images.device}",
-        )
+        _check_companion("srad", "regions", regions, images, (images.shape[0], 4), torch.int64)
+
+
+def _dense(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()
 
 
 def _allocate(images: Tensor, scales: int) -> Tensor:
@@ -205,14 +279,14 @@ def _native(
     q0: float,
     decay: float,
     form: int,
+    correction: int = 0,
+    ranges: Tensor | None = None,
 ) -> Tensor:
-    _check_op(images, regions, scales)
+    _check_srad(images, regions, scales, ranges)
     output = _allocate(images, scales)
     launch = _launch.srad_cuda if images.is_cuda else _launch.srad_cpu
     launch(
-        images.contiguous(),
-        None if regions is None else regions.contiguous(),
-        output,
+        _launch.SradArrays(images.contiguous(), _dense(regions), _dense(ranges), output),
         {
             "scales": scales,
             "iterations": iterations,
@@ -220,6 +294,7 @@ def _native(
             "q0": q0,
             "decay": decay,
             "form": form,
+            "correction": correction,
         },
     )
     return output
@@ -234,8 +309,10 @@ def _reference(
     q0: float,
     decay: float,
     form: int,
+    correction: int = 0,
+    ranges: Tensor | None = None,
 ) -> Tensor:
-    _check_op(images, regions, scales)
+    _check_srad(images, regions, scales, ranges)
     return reference.diffuse(
         images,
         regions,
@@ -245,11 +322,24 @@ def _reference(
         q0=q0,
         decay=decay,
         form=form,
+        correction=correction,
+        ranges=ranges,
     )
 
 
-def _fake(images: Tensor, regions: Tensor | None, scales: int, *options: Any) -> Tensor:
-    _check_op(images, regions, scales)
+def _fake(
+    images: Tensor,
+    regions: Tensor | None,
+    scales: int,
+    iterations: int,
+    time_step: float,
+    q0: float,
+    decay: float,
+    form: int,
+    correction: int = 0,
+    ranges: Tensor | None = None,
+) -> Tensor:
+    _check_srad(images, regions, scales, ranges)
     return _allocate(images, scales)
 
 
@@ -259,7 +349,26 @@ def _no_gradient(context: Any, grad: Tensor) -> None:
     )
 
 
+def _quiet_native(images: Tensor, ranges: Tensor | None = None) -> Tensor:
+    regions = _quiet_fake(images, ranges)
+    _launch.quiet_regions_cpu(images.contiguous(), _dense(ranges), regions)
+    return regions
+
+
+def _quiet_reference(images: Tensor, ranges: Tensor | None = None) -> Tensor:
+    _check_images("quiet_regions", images, ranges)
+    return reference.quiet_regions(images, ranges)
+
+
+def _quiet_fake(images: Tensor, ranges: Tensor | None = None) -> Tensor:
+    _check_images("quiet_regions", images, ranges)
+    return torch.empty((images.shape[0], 4), dtype=torch.int64, device=images.device)
+
+
 _library.impl("srad", _native, "CPU")
 _library.impl("srad", _native if has_cuda_kernels() else _reference, "CUDA")
 torch.library.register_fake("busaug::srad", _fake, lib=_library)
 torch.library.register_autograd("busaug::srad", _no_gradient, lib=_library)
+_library.impl("quiet_regions", _quiet_native, "CPU")
+_library.impl("quiet_regions", _quiet_reference, "CUDA")
+torch.library.register_fake("busaug::quiet_regions", _quiet_fake, lib=_library)

@@ -6,7 +6,6 @@ Speckle-reducing anisotropic diffusion after Yu & Acton, IEEE Trans. Image Proce
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import torch
@@ -30,11 +29,12 @@ def diffuse(
     decay: float = 0.0,
     form: int = 1,
     correction: int = 0,
+    ranges: Tensor | None = None,
 ) -> Tensor:
-    """The diffusion alone, on linear intensities.
+    """The diffusion alone.
 
     Args:
-        images: Intensities (N, H, W), floating point.
+        images: (N, H, W), floating point: intensities, or log-compressed pixels with ``ranges``.
         regions: Where q0 is measured at the start of every iteration, (N, 4) integers row, column,
             height, width; None for ``q0 exp(-decay t)`` (Eq. 37) with t = iteration x time_step.
         scales: Number of images kept, one after every ``iterations`` iterations.
@@ -43,11 +43,17 @@ def diffuse(
         q0: Speckle scale at t = 0 where ``regions`` is None.
         decay: Its rate.
         form: Diffusion coefficient, 1 rational (Eq. 33) or 2 exponential (Eq. 34).
-        correction: Measured variances divide by the number of pixels less this.
+        correction: Measured variances divide by the number of pixels less this (0 or 1).
+        ranges: Lowest and highest log-compressed pixel of each image, (N, 2). Diffused is
+            J = exp((I - low) / (high - low)); the result is taken back and limited to the range,
+            which diffusion does not leave but for rounding.
 
     Returns:
         (scales, N, H, W), dtype of ``images``, differentiable.
     """
+    compression = None if ranges is None else LogCompression(ranges)
+    if compression is not None:
+        images = compression.intensities(images)
     kept = []
     for iteration in range(scales * iterations):
         if regions is None:
@@ -57,12 +63,13 @@ def diffuse(
             q0_squared = measured_q0_squared(images, regions, correction).view(-1, 1, 1)
         images = _iterate(images, q0_squared, time_step, form)
         if (iteration + 1) % iterations == 0:
-            kept.append(images)
+            kept.append(images if compression is None else compression.pixels(images))
     return torch.stack(kept)
 
 
 def measured_q0_squared(images: Tensor, regions: Tensor, correction: int = 0) -> Tensor:
-    """Variance over squared mean of a region of each image, (N,); 0 where the mean is not positive.
+    """Variance over squared mean of a region of each image, (N,); 0 where the mean is not positive
+    or the region is one pixel.
 
     Summed in float64, in the dtype of ``images``.
     """
@@ -70,7 +77,7 @@ def measured_q0_squared(images: Tensor, regions: Tensor, correction: int = 0) ->
     for image, (row, column, height, width) in zip(images, regions.tolist(), strict=True):
         region = image[row : row + height, column : column + width].double()
         mean = region.mean()
-        variance = ((region - mean) ** 2).sum() / (region.numel() - correction)
+        variance = ((region - mean) ** 2).sum() / max(region.numel() - correction, 1)
         found.append(torch.where(mean > 0, variance / mean**2, torch.zeros_like(mean)))
     return torch.stack(found).to(images.dtype) if found else images.new_zeros(0)
 
@@ -120,53 +127,58 @@ def whole_regions(images: Tensor) -> Tensor:
     return torch.tensor([0, 0, height, width], device=images.device).expand(count, 4)
 
 
-def quiet_regions(images: Tensor) -> Tensor:
+def quiet_regions(images: Tensor, ranges: Tensor | None = None) -> Tensor:
     """The window of least variation of each image, (N, 4): row, column, height, width.
 
     Windows of 32x32 pixels (less where the image is smaller) start at every eighth row and column.
-    Of those whose mean lies between the 20th and the 80th percentile of all window means, the one
-    with the smallest ratio of standard deviation to mean is taken, the first one in reading order.
-    Windows without any variation (padding, clipped shadow) count only where there are no others.
+    Of those whose mean intensity lies between the 20th and the 80th percentile of all window means
+    (rounded outwards to windows), the one with the smallest ratio of standard deviation to mean is
+    taken, the first one in reading order. Windows without any variation (padding, clipped shadow)
+    count only where there are no others. ``images`` and ``ranges`` as in ``diffuse``.
     """
     if not len(images):
         return torch.zeros((0, 4), dtype=torch.int64, device=images.device)
-    return torch.stack([_quiet_region(image) for image in images])
-
-
-def _quiet_region(image: Tensor) -> Tensor:
-    height, width = (min(WINDOW_PX, extent) for extent in image.shape)
-    windows = image.detach().double().unfold(0, height, STRIDE_PX).unfold(1, width, STRIDE_PX)
-    means = windows.mean(dim=(-2, -1))
-    variation = windows.std(dim=(-2, -1), correction=0) / means.clamp(min=1e-300)
-    low, high = torch.quantile(means.flatten(), means.new_tensor([0.2, 0.8]))
+    if ranges is not None:
+        images = LogCompression(ranges).intensities(images)
+    height, width = (min(WINDOW_PX, extent) for extent in images.shape[1:])
+    windows = images.detach().double().unfold(1, height, STRIDE_PX).unfold(2, width, STRIDE_PX)
+    columns = windows.shape[2]
+    means = windows.mean(dim=(-2, -1)).flatten(1)
+    deviations = windows.std(dim=(-2, -1), correction=0).flatten(1)
+    variation = deviations / means.clamp(min=1e-300)
+    ordered = means.sort(dim=1).values
+    last = means.shape[1] - 1
+    low, high = ordered[:, last // 5, None], ordered[:, last - last // 5, None]
     middling = (means >= low) & (means <= high)
     speckled = middling & (variation > _NO_SPECKLE)
-    allowed = speckled if speckled.any() else middling
-    best = int(torch.where(allowed, variation, torch.inf).argmin())
-    row, column = divmod(best, means.shape[1])
-    return torch.tensor([row * STRIDE_PX, column * STRIDE_PX, height, width], device=image.device)
+    allowed = torch.where(speckled.any(dim=1, keepdim=True), speckled, middling)
+    best = torch.where(allowed, variation, torch.inf).argmin(dim=1)
+    row, column = best // columns * STRIDE_PX, best % columns * STRIDE_PX
+    extent = (torch.full_like(row, height), torch.full_like(row, width))
+    return torch.stack([row, column, *extent], dim=1)
 
 
-@dataclasses.dataclass(frozen=True)
+def pixel_ranges(images: Tensor) -> Tensor:
+    """Lowest and highest pixel of each image (N, H, W), as (N, 2)."""
+    return torch.stack([images.amin(dim=(-2, -1)), images.amax(dim=(-2, -1))], dim=1)
+
+
 class LogCompression:
-    """Between log-compressed pixels and intensities: J = exp((I - low) / span)."""
+    """Between log-compressed pixels of ranges (N, 2) and intensities J = exp((I - low) / span)."""
 
-    low: Tensor
-    span: Tensor
-
-    @classmethod
-    def of(cls, images: Tensor) -> LogCompression:
-        """The one that takes each image's own range (N, H, W) to [1, e]; a constant one to 1."""
-        low = images.amin(dim=(-2, -1), keepdim=True)
-        span = images.amax(dim=(-2, -1), keepdim=True) - low
-        return cls(low, torch.where(span > 0, span, torch.ones_like(span)))
+    def __init__(self, ranges: Tensor) -> None:
+        self._low, self._high = ranges[:, 0, None, None], ranges[:, 1, None, None]
+        span = self._high - self._low
+        self._span = torch.where(span > 0, span, torch.ones_like(span))
 
     def intensities(self, images: Tensor) -> Tensor:
-        return torch.exp((images - self.low) / self.span)
+        """From 1 to e; a constant image becomes 1."""
+        return torch.exp((images - self._low) / self._span)
 
     def pixels(self, intensities: Tensor) -> Tensor:
-        """Back, limited to [0, 1]."""
-        return (torch.log(intensities) * self.span + self.low).clamp(0, 1)
+        """Back, limited to the range."""
+        pixels = self._low + self._span * torch.log(intensities)
+        return pixels.clamp(self._low, self._high)
 
 
 def rodinia_v1(images: Tensor, *, iterations: int, time_step: float = 0.5) -> Tensor:
@@ -187,7 +199,7 @@ def uva(
 
     (N, H, W) of any range to (N, H, W) on the image's own range scaled to [0, 1].
     """
-    intensities = LogCompression.of(images).intensities(images)
+    intensities = LogCompression(pixel_ranges(images)).intensities(images)
     regions = torch.tensor(region, device=images.device).expand(len(images), 4)
     (result,) = diffuse(
         intensities, regions, scales=1, iterations=iterations, time_step=time_step, correction=1

@@ -5,51 +5,78 @@ namespace busaug::bindings {
 namespace {
 
 SradParams srad_params(const std::array<Index, 3>& shape, Index scales, Index iterations,
-                       double time_step, double q0, double decay, int form) {
-    const SradParams params{shape[0], shape[1],   shape[2],
-                            scales,   iterations, time_step,
-                            q0,       decay,      static_cast<SradForm>(form)};
+                       double time_step, double q0, double decay, int form, Index correction) {
+    const SradParams params{shape[0],  shape[1],   shape[2],
+                            scales,    iterations, time_step,
+                            q0,        decay,      static_cast<SradForm>(form),
+                            correction};
     check_srad(params);
     return params;
 }
 
-void require_pointers(Address input, Address output, const SradParams& params) {
-    require(params.images == 0 || (input != 0 && output != 0 && input != output),
-            "null or equal pointers");
+struct Addresses {
+    Address images, regions, ranges, output;
+};
+
+template <class Real> SradArrays<Real> srad_arrays(const SradParams& params, const Addresses& at) {
+    require(params.images == 0 || (at.images != 0 && at.output != 0 && at.images != at.output),
+            "srad: null or equal pointers");
+    return {pointer<const Real>(at.images), pointer<const Index>(at.regions),
+            pointer<const Real>(at.ranges), pointer<Real>(at.output)};
 }
 
-void srad_cpu(Address images, Address regions, Address output, const std::string& dtype,
-              const std::array<Index, 3>& shape, Index scales, Index iterations, double time_step,
-              double q0, double decay, int form, int threads, const std::string& simd) {
-    const auto params = srad_params(shape, scales, iterations, time_step, q0, decay, form);
-    require_pointers(images, output, params);
+void srad_cpu(const SradParams& params, const std::string& dtype, Address images, Address regions,
+              Address ranges, Address output, int threads, const std::string& simd) {
+    with_dtype(dtype, [&](auto real) {
+        const auto arrays = srad_arrays<decltype(real)>(params, {images, regions, ranges, output});
+        const py::gil_scoped_release unlocked;
+        ::busaug::srad_cpu(params, arrays, threads, simd);
+    });
+}
+
+void quiet_regions_cpu(const std::array<Index, 3>& shape, const std::string& dtype, Address images,
+                       Address ranges, Address regions, int threads, const std::string& simd) {
+    require(shape[0] == 0 || (images != 0 && regions != 0), "quiet_regions: null pointers");
     with_dtype(dtype, [&](auto real) {
         using Real = decltype(real);
+        const QuietRegions<Real> task{shape[0],
+                                      shape[1],
+                                      shape[2],
+                                      pointer<const Real>(images),
+                                      pointer<const Real>(ranges),
+                                      pointer<Index>(regions)};
         const py::gil_scoped_release unlocked;
-        ::busaug::srad_cpu(params, pointer<const Real>(images), pointer<const Index>(regions),
-                           pointer<Real>(output), threads, simd);
+        ::busaug::quiet_regions_cpu(task, threads, simd);
+    });
+}
+
+void elementary_cpu(const std::string& function, Index count, const std::string& dtype,
+                    Address values, Address output, const std::string& simd) {
+    require(function == "exp" || function == "log", "elementary: neither exp nor log");
+    require(count == 0 || (count > 0 && values != 0 && output != 0), "elementary: null pointers");
+    with_dtype(dtype, [&](auto real) {
+        using Real = decltype(real);
+        ::busaug::elementary_cpu(function == "exp" ? Elementary::exponential
+                                                   : Elementary::logarithm,
+                                 count, pointer<const Real>(values), pointer<Real>(output), simd);
     });
 }
 
 #if defined(BUSAUG_WITH_CUDA)
 
-Index srad_cuda_workspace(const std::string& dtype, const std::array<Index, 3>& shape) {
-    const auto params = srad_params(shape, 1, 1, 1.0, 0.0, 0.0, 1);
-    return with_dtype(
-        dtype, [&](auto real) { return ::busaug::srad_cuda_workspace<decltype(real)>(params); });
+Index srad_cuda_workspace(const SradParams& params, const std::string& dtype, int device) {
+    return with_dtype(dtype, [&](auto real) {
+        const py::gil_scoped_release unlocked;
+        return ::busaug::srad_cuda_workspace<decltype(real)>(params, device);
+    });
 }
 
-void srad_cuda(Address images, Address regions, Address output, Address workspace,
-               const std::string& dtype, const std::array<Index, 3>& shape, Index scales,
-               Index iterations, double time_step, double q0, double decay, int form, int device,
-               Address stream) {
-    const auto params = srad_params(shape, scales, iterations, time_step, q0, decay, form);
-    require_pointers(images, output, params);
+void srad_cuda(const SradParams& params, const std::string& dtype, Address images, Address regions,
+               Address ranges, Address output, Address workspace, int device, Address stream) {
     with_dtype(dtype, [&](auto real) {
-        using Real = decltype(real);
+        const auto arrays = srad_arrays<decltype(real)>(params, {images, regions, ranges, output});
         const py::gil_scoped_release unlocked;
-        ::busaug::srad_cuda(params, pointer<const Real>(images), pointer<const Index>(regions),
-                            pointer<Real>(output), pointer<void>(workspace), device,
+        ::busaug::srad_cuda(params, arrays, pointer<void>(workspace), device,
                             pointer<void>(stream));
     });
 }
@@ -59,15 +86,21 @@ void srad_cuda(Address images, Address regions, Address output, Address workspac
 } // namespace
 
 void bind_srad(py::module_& module) {
-    module.def("srad_cpu", &srad_cpu, py::kw_only(), number("images"), number("regions"),
-               number("output"), "dtype"_a, "shape"_a, "scales"_a, "iterations"_a, "time_step"_a,
-               "q0"_a, "decay"_a, "form"_a, "threads"_a, "simd"_a);
+    py::class_<SradParams>(module, "SradParams")
+        .def(py::init(&srad_params), py::kw_only(), "shape"_a, "scales"_a, "iterations"_a,
+             "time_step"_a, "q0"_a, "decay"_a, "form"_a, "correction"_a);
+    module.def("srad_cpu", &srad_cpu, py::kw_only(), "params"_a, "dtype"_a, number("images"),
+               number("regions"), number("ranges"), number("output"), "threads"_a, "simd"_a);
+    module.def("quiet_regions_cpu", &quiet_regions_cpu, py::kw_only(), "shape"_a, "dtype"_a,
+               number("images"), number("ranges"), number("regions"), "threads"_a, "simd"_a);
+    module.def("elementary_cpu", &elementary_cpu, py::kw_only(), "function"_a, "count"_a, "dtype"_a,
+               number("values"), number("output"), "simd"_a);
 #if defined(BUSAUG_WITH_CUDA)
-    module.def("srad_cuda_workspace", &srad_cuda_workspace, py::kw_only(), "dtype"_a, "shape"_a);
-    module.def("srad_cuda", &srad_cuda, py::kw_only(), number("images"), number("regions"),
-               number("output"), number("workspace"), "dtype"_a, "shape"_a, "scales"_a,
-               "iterations"_a, "time_step"_a, "q0"_a, "decay"_a, "form"_a, "device"_a,
-               number("stream"));
+    module.def("srad_cuda_workspace", &srad_cuda_workspace, py::kw_only(), "params"_a, "dtype"_a,
+               "device"_a);
+    module.def("srad_cuda", &srad_cuda, py::kw_only(), "params"_a, "dtype"_a, number("images"),
+               number("regions"), number("ranges"), number("output"), number("workspace"),
+               "device"_a, number("stream"));
 #endif
 }
 

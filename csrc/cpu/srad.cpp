@@ -2,20 +2,16 @@
 // the rows they update, and the region's sums for the next iteration taken on the way.
 #include "busaug/srad.hpp"
 
+#include "batch.hpp"
 #include "busaug/api.hpp"
 #include "busaug/status.hpp"
 #include "simd.hpp"
-#include "team.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <memory>
 
 namespace busaug {
 namespace {
-
-// Below this many rows a thread costs more than it saves.
-constexpr Index minimum_rows_per_thread = 16;
 
 struct Region {
     Index row, column, height, width;
@@ -123,11 +119,29 @@ template <SradForm form, class Real> BUSAUG_INLINE void diffuse_rows(const Pass<
     }
 }
 
+template <class Real>
+BUSAUG_INLINE void to_intensities(const Compression<Real>& compression, Index count,
+                                  const Real* BUSAUG_RESTRICT pixels,
+                                  Real* BUSAUG_RESTRICT intensities) {
+    for (Index i = 0; i < count; ++i) {
+        intensities[i] = compression.intensity(pixels[i]);
+    }
+}
+
+template <class Real>
+BUSAUG_INLINE void to_pixels(const Compression<Real>& compression, Index count, Real* values) {
+    for (Index i = 0; i < count; ++i) {
+        values[i] = compression.pixel(values[i]);
+    }
+}
+
 // The loops above, compiled for one instruction set.
 template <class Real> struct Kernels {
     void (*diffuse_rational)(const Pass<Real>&);
     void (*diffuse_exponential)(const Pass<Real>&);
     RowSums (*sum_row)(const Real*, Index, double);
+    void (*to_intensities)(const Compression<Real>&, Index, const Real*, Real*);
+    void (*to_pixels)(const Compression<Real>&, Index, Real*);
 
     void diffuse(SradForm form, const Pass<Real>& pass) const {
         (form == SradForm::rational ? diffuse_rational : diffuse_exponential)(pass);
@@ -142,8 +156,16 @@ template <class Real> struct Kernels {
         attribute static RowSums sum(const Real* row, Index width, double origin) {                \
             return sum_row(row, width, origin);                                                    \
         }                                                                                          \
-        static constexpr Kernels<Real> table{diffuse<SradForm::rational>,                          \
-                                             diffuse<SradForm::exponential>, sum};                 \
+        attribute static void expand(const Compression<Real>& compression, Index count,            \
+                                     const Real* pixels, Real* intensities) {                      \
+            to_intensities(compression, count, pixels, intensities);                               \
+        }                                                                                          \
+        attribute static void compress(const Compression<Real>& compression, Index count,          \
+                                       Real* values) {                                             \
+            to_pixels(compression, count, values);                                                 \
+        }                                                                                          \
+        static constexpr Kernels<Real> table{                                                      \
+            diffuse<SradForm::rational>, diffuse<SradForm::exponential>, sum, expand, compress};   \
     };
 
 BUSAUG_SIMD_LEVELS(BUSAUG_KERNELS)
@@ -155,61 +177,98 @@ template <class Real> constexpr Kernels<Real> tables[] = {BUSAUG_SIMD_LEVELS(BUS
 
 // Buffers of one team working on one image.
 template <class Real> struct Workspace {
-    Workspace(const SradParams& params, int members)
-        : width(params.width), image(new Real[static_cast<std::size_t>(
-                                   params.iterations > 1 ? params.height * params.width : 0)]),
+    Workspace(const SradParams& params, bool compressed, int members)
+        : image(new Real[static_cast<std::size_t>(
+              compressed || params.iterations > 1 ? params.height * params.width : 0)]),
           coefficients(new Real[static_cast<std::size_t>(2 * params.width * members)]),
           sums{std::vector<RowSums>(static_cast<std::size_t>(params.height)),
                std::vector<RowSums>(static_cast<std::size_t>(params.height))} {}
 
-    Index width;
     std::unique_ptr<Real[]> image;        // the iterate that is not kept
     std::unique_ptr<Real[]> coefficients; // two rows a member
     std::vector<RowSums> sums[2];         // of the region's rows: read in one, written in other
 };
 
 // One image through all scales; every member of the team calls it.
+//
+// Iterates alternate between the workspace and the output of the scale at hand, so that the last
+// one of a scale is where it is kept. Log-compressed images are expanded into whichever of the two
+// the first iteration does not write; a kept one is compressed in place once the next iteration
+// has read it.
 template <class Real> class Diffusion {
   public:
-    Diffusion(const SradParams& params, const Kernels<Real>& kernels, const Real* images,
-              const Index* regions, Real* output)
-        : params_(params), kernels_(kernels), images_(images), regions_(regions), output_(output) {}
+    Diffusion(const SradParams& params, const SradArrays<Real>& arrays,
+              const Kernels<Real>& kernels)
+        : params_(params), arrays_(arrays), kernels_(kernels),
+          pixels_(params.height * params.width) {}
+
+    Workspace<Real> workspace(int members) const {
+        return {params_, arrays_.ranges != nullptr, members};
+    }
 
     void run(Index image, Workspace<Real>& workspace, Team& team) const {
-        const Index pixels = params_.height * params_.width;
         const Range rows = team.share(params_.height);
-        const Real* source = images_ + image * pixels;
         const Region region = region_of(image);
+        Real* coefficients = workspace.coefficients.get() + 2 * params_.width * team.rank();
+        const Real* source = arrays_.images + image * pixels_;
+        if (arrays_.ranges != nullptr) {
+            Real* expanded = params_.iterations % 2 == 0 ? kept(0, image) : workspace.image.get();
+            kernels_.to_intensities(compression(image), count(rows), first(source, rows),
+                                    first(expanded, rows));
+            source = expanded;
+            team.wait();
+        }
         const double origin =
             static_cast<double>(source[region.row * params_.width + region.column]);
-        Real* coefficients = workspace.coefficients.get() + 2 * params_.width * team.rank();
-
         sum_region(source, rows, region, origin, workspace.sums[0]);
         team.wait();
-        Index time = 0;
-        for (Index scale = 0; scale < params_.scales; ++scale) {
-            Real* kept = output_ + (scale * params_.images + image) * pixels;
-            for (Index left = params_.iterations; left-- > 0; ++time) {
-                Real* target = left % 2 == 0 ? kept : workspace.image.get();
-                const double q0_squared =
-                    measured_or_given(region, origin, workspace.sums[time % 2], time);
-                kernels_.diffuse(params_.form,
-                                 {source, target, params_.height, params_.width, rows,
-                                  speckle_terms<Real>(q0_squared),
-                                  static_cast<Real>(params_.time_step / 4.0), coefficients});
-                sum_region(target, rows, region, origin, workspace.sums[(time + 1) % 2]);
-                team.wait();
-                source = target;
+
+        const Index end = params_.scales * params_.iterations;
+        for (Index time = 0; time < end; ++time) {
+            const Index scale = time / params_.iterations;
+            const Index left = params_.iterations - 1 - time % params_.iterations;
+            Real* target = left % 2 == 0 ? kept(scale, image) : workspace.image.get();
+            const double q0_squared =
+                measured_or_given(region, origin, workspace.sums[time % 2], time);
+            kernels_.diffuse(params_.form,
+                             {source, target, params_.height, params_.width, rows,
+                              speckle_terms<Real>(q0_squared),
+                              static_cast<Real>(params_.time_step / 4.0), coefficients});
+            sum_region(target, rows, region, origin, workspace.sums[(time + 1) % 2]);
+            team.wait();
+            if (scale > 0 && time % params_.iterations == 0) {
+                compress(scale - 1, image, rows);
             }
+            source = target;
         }
+        compress(params_.scales - 1, image, rows);
     }
 
   private:
+    Real* kept(Index scale, Index image) const {
+        return arrays_.output + (scale * params_.images + image) * pixels_;
+    }
+    template <class T> T* first(T* image, Range rows) const {
+        return image + rows.begin * params_.width;
+    }
+    Index count(Range rows) const { return (rows.end - rows.begin) * params_.width; }
+
+    Compression<Real> compression(Index image) const {
+        const Real* range = arrays_.ranges + 2 * image;
+        return {range[0], range[1]};
+    }
+
+    void compress(Index scale, Index image, Range rows) const {
+        if (arrays_.ranges != nullptr) {
+            kernels_.to_pixels(compression(image), count(rows), first(kept(scale, image), rows));
+        }
+    }
+
     Region region_of(Index image) const {
-        if (regions_ == nullptr) {
+        if (arrays_.regions == nullptr) {
             return {0, 0, 0, 0};
         }
-        const Index* r = regions_ + 4 * image;
+        const Index* r = arrays_.regions + 4 * image;
         return {r[0], r[1], r[2], r[3]};
     }
 
@@ -224,7 +283,7 @@ template <class Real> class Diffusion {
 
     double measured_or_given(const Region& region, double origin, const std::vector<RowSums>& sums,
                              Index time) const {
-        if (regions_ == nullptr) {
+        if (arrays_.regions == nullptr) {
             return decayed_q0_squared(params_.q0, params_.decay, params_.time_step, time);
         }
         RowSums total{0.0, 0.0};
@@ -232,14 +291,14 @@ template <class Real> class Diffusion {
             total.sum += sums[static_cast<std::size_t>(y)].sum;
             total.squares += sums[static_cast<std::size_t>(y)].squares;
         }
-        return region_q0_squared(origin, total.sum, total.squares, region.height * region.width);
+        return region_q0_squared(origin, total.sum, total.squares, region.height * region.width,
+                                 params_.correction);
     }
 
     const SradParams& params_;
+    const SradArrays<Real>& arrays_;
     const Kernels<Real>& kernels_;
-    const Real* images_;
-    const Index* regions_;
-    Real* output_;
+    Index pixels_;
 };
 
 } // namespace
@@ -253,54 +312,31 @@ void check_srad(const SradParams& params) {
     require(params.q0 >= 0.0 && params.decay >= 0.0, "srad: q0 and decay must not be negative");
     require(params.form == SradForm::rational || params.form == SradForm::exponential,
             "srad: form is neither 1 nor 2");
+    require(params.correction == 0 || params.correction == 1,
+            "srad: correction is neither 0 nor 1");
 }
 
 template <class Real>
-void srad_cpu(const SradParams& params, const Real* images, const Index* regions, Real* output,
-              int threads, const std::string& simd) {
+void srad_cpu(const SradParams& params, const SradArrays<Real>& arrays, int threads,
+              const std::string& simd) {
     check_srad(params);
     require(threads > 0, "srad: threads must be positive");
-    const Kernels<Real>& kernels = tables<Real>[simd_level(simd)];
-    if (params.images == 0) {
-        return;
-    }
-    for (Index i = 0; regions != nullptr && i < params.images; ++i) {
-        const Index* r = regions + 4 * i;
-        require(r[0] >= 0 && r[1] >= 0 && r[2] > 0 && r[3] > 0 && r[0] + r[2] <= params.height &&
-                    r[1] + r[3] <= params.width,
+    for (Index i = 0; arrays.regions != nullptr && i < params.images; ++i) {
+        const Index* r = arrays.regions + 4 * i;
+        require(r[0] >= 0 && r[1] >= 0 && r[2] > 0 && r[3] > 0 && r[2] <= params.height - r[0] &&
+                    r[3] <= params.width - r[1],
                 "srad: a region lies outside the image");
     }
-    const Diffusion<Real> diffusion(params, kernels, images, regions, output);
-
-    if (params.images >= threads) { // an image a thread
-        std::vector<Workspace<Real>> workspaces;
-        for (int rank = 0; rank < threads; ++rank) {
-            workspaces.emplace_back(params, 1);
-        }
-        std::atomic<Index> next{0};
-        run_team(threads, [&](const Team& member) {
-            Team::Barrier nobody;
-            Team alone(0, 1, nobody);
-            Workspace<Real>& workspace = workspaces[static_cast<std::size_t>(member.rank())];
-            for (Index image = next++; image < params.images; image = next++) {
-                diffusion.run(image, workspace, alone);
-            }
-        });
-        return;
-    }
-    const Index useful = std::max<Index>(1, params.height / minimum_rows_per_thread);
-    const int members = static_cast<int>(std::min<Index>(threads, useful));
-    Workspace<Real> workspace(params, members);
-    run_team(members, [&](Team& team) { // rows of one image after the other
-        for (Index image = 0; image < params.images; ++image) {
+    const Diffusion<Real> diffusion(params, arrays, tables<Real>[simd_level(simd)]);
+    for_each_image(
+        params.images, params.height, threads,
+        [&](int members) { return diffusion.workspace(members); },
+        [&](Index image, Workspace<Real>& workspace, Team& team) {
             diffusion.run(image, workspace, team);
-        }
-    });
+        });
 }
 
-template void srad_cpu(const SradParams&, const float*, const Index*, float*, int,
-                       const std::string&);
-template void srad_cpu(const SradParams&, const double*, const Index*, double*, int,
-                       const std::string&);
+template void srad_cpu(const SradParams&, const SradArrays<float>&, int, const std::string&);
+template void srad_cpu(const SradParams&, const SradArrays<double>&, int, const std::string&);
 
 } // namespace busaug

@@ -23,8 +23,7 @@ template <class Real> int widest_columns(const SradParams& params) {
 }
 
 // Calls work with the form and the columns a lane, a power of two, as constants.
-template <class Real, class Work>
-auto with_variant(SradForm form, int columns, const Work& work) {
+template <class Real, class Work> auto with_variant(SradForm form, int columns, const Work& work) {
     using Rational = std::integral_constant<SradForm, SradForm::rational>;
     using Exponential = std::integral_constant<SradForm, SradForm::exponential>;
     using Wide = std::integral_constant<int, wide_columns<Real>>;
@@ -46,6 +45,7 @@ void check_srad_cuda(const SradParams& params) {
     check_srad(params);
     require(params.height <= largest / params.width, "srad: an image has more than 2^28 pixels");
     require(params.images <= largest, "srad: more than 2^28 images");
+    require(params.scales <= largest / params.iterations, "srad: more than 2^28 iterations");
 }
 
 } // namespace
@@ -64,16 +64,15 @@ template <class Real> Index srad_cuda_workspace(const SradParams& params, int de
 }
 
 template <class Real>
-void srad_cuda(const SradParams& params, const Real* images, const Index* regions, Real* output,
-               void* workspace, int device, void* stream) {
+void srad_cuda(const SradParams& params, const SradArrays<Real>& arrays, void* workspace,
+               int device, void* stream) {
     check_srad_cuda(params);
     if (params.images == 0) {
         return;
     }
-    require(aligned(output), "srad: the output is not aligned to 16 bytes");
+    require(aligned(arrays.output), "srad: the output is not aligned to 16 bytes");
     const DeviceGuard guard(device);
     const auto queue = static_cast<cudaStream_t>(stream);
-    const SradArrays<Real> arrays{images, regions, output};
     const int columns = widest_columns<Real>(params);
     const auto kernel = chip_kernel<Real>(params.form, columns);
     if (const auto plan = plan_on_chip<Real>(params, kernel, columns, device, queue)) {
@@ -82,14 +81,15 @@ void srad_cuda(const SradParams& params, const Real* images, const Index* region
     }
     require(workspace != nullptr, "srad: no workspace");
     const SradWorkspace<Real> parts(params, workspace);
-    with_variant<Real>(params.form, aligned(images) ? columns : 1, [&](auto form, auto count) {
+    const bool vectors = aligned(arrays.images) || arrays.ranges != nullptr; // those are copied
+    with_variant<Real>(params.form, vectors ? columns : 1, [&](auto form, auto count) {
         diffuse_in_memory<form(), count(), Real>(params, arrays, parts, device, queue);
     });
 }
 
 template Index srad_cuda_workspace<float>(const SradParams&, int);
 template Index srad_cuda_workspace<double>(const SradParams&, int);
-template void srad_cuda(const SradParams&, const float*, const Index*, float*, void*, int, void*);
-template void srad_cuda(const SradParams&, const double*, const Index*, double*, void*, int, void*);
+template void srad_cuda(const SradParams&, const SradArrays<float>&, void*, int, void*);
+template void srad_cuda(const SradParams&, const SradArrays<double>&, void*, int, void*);
 
 } // namespace busaug

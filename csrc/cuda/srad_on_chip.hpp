@@ -94,19 +94,21 @@ __global__ void __launch_bounds__(srad_threads, srad_residents<Real>)
     const Index pixels = params.height * params.width;
     const bool measured = arrays.regions != nullptr;
 
+    const Domain<Real> domain{arrays.ranges};
     const Real* source = arrays.images + band.image * pixels;
     const Span loaded = Span{band.rows.begin - 1, band.rows.end + 2}.within({0, band.height});
     const auto first = band.template own<Real>(0);
     for (int i = static_cast<int>(threadIdx.x); i < loaded.size() * band.width; i += srad_threads) {
         const int y = loaded.begin + i / band.width;
         const int x = i % band.width;
-        first.row(y)[x] = source[static_cast<Index>(y) * band.width + x];
+        first.row(y)[x] =
+            domain.intensity(band.image, source[static_cast<Index>(y) * band.width + x]);
     }
     if (measured && threadIdx.x == 0) {
         const Region region = region_of(arrays.regions + 4 * band.image, band.height, band.width);
         state.region = region;
-        state.origin = static_cast<double>(
-            source[static_cast<Index>(region.row) * band.width + region.column]);
+        state.origin = static_cast<double>(domain.intensity(
+            band.image, source[static_cast<Index>(region.row) * band.width + region.column]));
     }
     __syncthreads();
 
@@ -126,54 +128,61 @@ __global__ void __launch_bounds__(srad_threads, srad_residents<Real>)
     const int iterations = static_cast<int>(params.scales * params.iterations);
     int left = static_cast<int>(params.iterations); // of the scale
     for (int time = 0; time < iterations; ++time) {
-            const int from = time % 2;
-            const int to = 1 - from;
-            --left;
-            if (threadIdx.x < warp_size) {
-                double now = 0.0;
-                if (measured) {
-                    const RowSums total = add_rows(
-                        state.region, [&](int y) { return band.sums_of(from, y); });
-                    now = region_q0_squared(state.origin, total.sum, total.squares,
-                                            state.region.count());
-                } else {
-                    now = decayed_q0_squared(params.q0, params.decay, params.time_step, time);
-                }
-                if (threadIdx.x == 0) {
-                    state.terms = speckle_terms<Real>(now);
-                }
+        const int from = time % 2;
+        const int to = 1 - from;
+        --left;
+        if (threadIdx.x < warp_size) {
+            double now = 0.0;
+            if (measured) {
+                const RowSums total =
+                    add_rows(state.region, [&](int y) { return band.sums_of(from, y); });
+                now = region_q0_squared(state.origin, total.sum, total.squares,
+                                        state.region.count(), params.correction);
+            } else {
+                now = decayed_q0_squared(params.q0, params.decay, params.time_step, time);
             }
-            __syncthreads();
-            const Step<Real> step{band.height, band.width, state.terms,
-                                  static_cast<Real>(params.time_step / 4.0)};
-            const auto old = band.template own<const Real>(from);
-            const auto own = band.template own<Real>(to);
-            for (int first = group_rank(warp_size) * warp_size; first < strips.count();
-                 first += srad_threads) {
-                const StripPart part = strip_part(strips, first + lane_rank(warp_size), columns);
-                diffuse_strip<form, columns>(
-                    old, step, part, strip_rows, [&](int y, const Pixels& fresh) {
-                        const auto put = [&](Real* row) {
-                            *reinterpret_cast<Pixels*>(row + part.column) = fresh;
-                        };
-                        put(own.row(y));
-                        if (band.rows.begin > 0 && y < band.rows.begin + 2) {
-                            put(band.neighbours(cluster.rank() - 1, to).row(y));
-                        }
-                        if (band.rows.end < band.height && y == band.rows.end - 1) {
-                            put(band.neighbours(cluster.rank() + 1, to).row(y));
-                        }
-                        if (left == 0) {
-                            const Index scale = time / static_cast<int>(params.iterations);
-                            put(arrays.output + (scale * params.images + band.image) * pixels +
-                                static_cast<Index>(y) * band.width);
-                        }
-                    });
+            if (threadIdx.x == 0) {
+                state.terms = speckle_terms<Real>(now);
             }
-            __syncthreads();
-            sum_band(to);
-            cluster.wait();
-            left = left == 0 ? static_cast<int>(params.iterations) : left;
+        }
+        __syncthreads();
+        const Step<Real> step{band.height, band.width, state.terms,
+                              static_cast<Real>(params.time_step / 4.0)};
+        const auto old = band.template own<const Real>(from);
+        const auto own = band.template own<Real>(to);
+        for (int first = group_rank(warp_size) * warp_size; first < strips.count();
+             first += srad_threads) {
+            const StripPart part = strip_part(strips, first + lane_rank(warp_size), columns);
+            diffuse_strip<form, columns>(
+                old, step, part, strip_rows, [&](int y, const Pixels& fresh) {
+                    const auto put = [&](Real* row) {
+                        *reinterpret_cast<Pixels*>(row + part.column) = fresh;
+                    };
+                    put(own.row(y));
+                    if (band.rows.begin > 0 && y < band.rows.begin + 2) {
+                        put(band.neighbours(cluster.rank() - 1, to).row(y));
+                    }
+                    if (band.rows.end < band.height && y == band.rows.end - 1) {
+                        put(band.neighbours(cluster.rank() + 1, to).row(y));
+                    }
+                    if (left == 0) {
+                        const Index scale = time / static_cast<int>(params.iterations);
+                        Real* const kept = arrays.output +
+                                           (scale * params.images + band.image) * pixels +
+                                           static_cast<Index>(y) * band.width + part.column;
+                        Pixels shown;
+#pragma unroll
+                        for (int i = 0; i < columns; ++i) {
+                            shown.value[i] = domain.pixel(band.image, fresh.value[i]);
+                        }
+                        *reinterpret_cast<Pixels*>(kept) = shown;
+                    }
+                });
+        }
+        __syncthreads();
+        sum_band(to);
+        cluster.wait();
+        left = left == 0 ? static_cast<int>(params.iterations) : left;
     }
 }
 

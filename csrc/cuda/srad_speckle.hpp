@@ -65,14 +65,12 @@ __device__ void sum_rows(const Region& region, double origin, Span rows, const R
 
 // Adds up what sums_of(y) gives for every row of the region. All lanes of a warp call it together
 // and get the result.
-template <class SumsOf>
-__device__ RowSums add_rows(const Region& region, const SumsOf& sums_of) {
+template <class SumsOf> __device__ RowSums add_rows(const Region& region, const SumsOf& sums_of) {
     const int lane = lane_rank(warp_size);
     const Span rows = region.rows();
     RowSums total{0.0, 0.0};
     for (int first = rows.begin; first < rows.end; first += warp_size) {
-        const RowSums mine =
-            first + lane < rows.end ? sums_of(first + lane) : RowSums{0.0, 0.0};
+        const RowSums mine = first + lane < rows.end ? sums_of(first + lane) : RowSums{0.0, 0.0};
         for (int other = 0; other < warp_size && first + other < rows.end; ++other) {
             total.sum += __shfl_sync(all_lanes, mine.sum, other);
             total.squares += __shfl_sync(all_lanes, mine.squares, other);

@@ -71,10 +71,10 @@ __device__ Real coefficients_beside(const Rows<const Real, Offset>& source, cons
     const int lane = lane_rank(warp_size);
     const int y = begin + lane < end ? begin + lane : end - 1;
     const Real* row = source.row(y);
-    return diffusion_coefficient<form>(
-        Stencil<Real>{row[x], source.row(before(y))[x], source.row(after(y, step.height))[x],
-                      row[before(x)], row[after(x, step.width)]},
-        step.speckle);
+    return diffusion_coefficient<form>(Stencil<Real>{row[x], source.row(before(y))[x],
+                                                     source.row(after(y, step.height))[x],
+                                                     row[before(x)], row[after(x, step.width)]},
+                                       step.speckle);
 }
 
 // Calls keep(y, pixels) with the pixels after one iteration, for every row of the lane's strip.

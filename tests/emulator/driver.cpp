@@ -98,19 +98,26 @@ template <class Real> std::string srad(const Request& request) {
                                     request.real("time_step"),
                                     request.real("q0"),
                                     request.real("decay"),
-                                    static_cast<busaug::SradForm>(request.integer("form"))};
+                                    static_cast<busaug::SradForm>(request.integer("form")),
+                                    request.integer("correction")};
     const Index bytes =
         params.images * params.height * params.width * static_cast<Index>(sizeof(Real));
     const bool measured = request.integer("measured") != 0;
+    const bool compressed = request.integer("compressed") != 0;
     const auto images = Array::read(bytes, request.integer("shift"));
-    const auto regions = Array::read(measured ? params.images * 32 : 0);
+    const auto regions =
+        Array::read(measured ? params.images * 4 * static_cast<Index>(sizeof(Index)) : 0);
+    const auto ranges =
+        Array::read(compressed ? params.images * 2 * static_cast<Index>(sizeof(Real)) : 0);
     const Array output(bytes * params.scales);
+    const busaug::SradArrays<Real> arrays{images.as<Real>(),
+                                          measured ? regions.as<Index>() : nullptr,
+                                          compressed ? ranges.as<Real>() : nullptr,
+                                          output.as<Real>()};
     const int device = emulator::device_asked_for;
     const Index needed = busaug::srad_cuda_workspace<Real>(params, device);
     const Array workspace(needed);
-    busaug::srad_cuda<Real>(params, images.as<Real>(),
-                            measured ? regions.as<Index>() : nullptr, output.as<Real>(),
-                            needed > 0 ? workspace.as<void>() : nullptr, device,
+    busaug::srad_cuda<Real>(params, arrays, needed > 0 ? workspace.as<void>() : nullptr, device,
                             emulator::stream_asked_for());
     return output.bytes();
 }

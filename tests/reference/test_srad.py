@@ -1,4 +1,4 @@
-"""The reference diffusion against the published algorithms, transcribed pixel by pixel."""
+"""The reference diffusion against the published algorithms."""
 
 from __future__ import annotations
 
@@ -9,63 +9,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from published_srad import published, published_iteration, rodinia_v1, uva
 from tolerances import TOLERANCES
 
 from busaug.reference import srad as reference
 
 
-def published_iteration(j, q0_squared, time_step, form=1):
-    """One SRAD iteration as Rodinia's srad writes it, with its divisions by the pixel."""
-    rows, columns = j.shape
-    one = j.dtype.type
-    north, south, west, east, c = (np.empty_like(j) for _ in range(5))
-    for y in range(rows):
-        for x in range(columns):
-            here = j[y, x]
-            north[y, x] = j[max(y - 1, 0), x] - here
-            south[y, x] = j[min(y + 1, rows - 1), x] - here
-            west[y, x] = j[y, max(x - 1, 0)] - here
-            east[y, x] = j[y, min(x + 1, columns - 1)] - here
-            squares = (
-                north[y, x] ** 2 + south[y, x] ** 2 + west[y, x] ** 2 + east[y, x] ** 2
-            ) / here**2
-            relative = (north[y, x] + south[y, x] + west[y, x] + east[y, x]) / here
-            variation = (one(0.5) * squares - relative**2 / one(16)) / (
-                one(1) + one(0.25) * relative
-            ) ** 2
-            ratio = (variation - q0_squared) / (q0_squared * (one(1) + q0_squared))
-            value = one(1) / (one(1) + ratio) if form == 1 else np.exp(-ratio)
-            c[y, x] = min(max(value, one(0)), one(1))
-    result = np.empty_like(j)
-    for y in range(rows):
-        for x in range(columns):
-            divergence = (
-                c[y, x] * north[y, x]
-                + c[min(y + 1, rows - 1), x] * south[y, x]
-                + c[y, x] * west[y, x]
-                + c[y, min(x + 1, columns - 1)] * east[y, x]
-            )
-            result[y, x] = j[y, x] + one(time_step) / one(4) * divergence
-    return result
-
-
-def region_q0_squared(j, region, correction=0):
-    row, column, height, width = region
-    values = j[row : row + height, column : column + width]
-    return j.dtype.type(values.var(ddof=correction) / values.mean() ** 2)
-
-
-def published(j, iterations, time_step, *, region, form=1, correction=0):
-    for _ in range(iterations):
-        j = published_iteration(j, region_q0_squared(j, region, correction), time_step, form)
-    return j
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rodinia_v1_is_reproduced(dtype):
     pixels = np.random.default_rng(1).integers(0, 256, (19, 23)).astype(dtype)
-    expected = np.exp(pixels / dtype(255))
-    expected = dtype(255) * np.log(published(expected, 12, 0.5, region=(0, 0, 19, 23)))
+    expected = rodinia_v1(pixels, 12)
     (found,) = reference.rodinia_v1(torch.from_numpy(pixels)[None], iterations=12)
     np.testing.assert_allclose(found, expected, rtol=TOLERANCES["srad parity, float32"])
 
@@ -89,8 +42,7 @@ def test_rodinia_v2_is_reproduced(dtype):
 def test_uva_is_reproduced():
     pixels = np.random.default_rng(3).uniform(20, 200, (17, 13))
     region = (2, 3, 8, 6)
-    scaled = np.exp((pixels - pixels.min()) / (pixels.max() - pixels.min()))
-    expected = np.log(published(scaled, 6, 0.2, region=region, correction=1))
+    expected = uva(pixels, region, 6, 0.2)
     (found,) = reference.uva(torch.from_numpy(pixels)[None], region, iterations=6, time_step=0.2)
     np.testing.assert_allclose(found, expected, atol=TOLERANCES["srad twin, float64 absolute"])
 
@@ -154,18 +106,25 @@ def brute_force_quiet_region(image):
         for column in range(0, image.shape[1] - width + 1, 8):
             window = image[row : row + height, column : column + width]
             found.append((window.mean(), window.std() / window.mean(), row, column))
-    low, high = np.percentile([mean for mean, *_ in found], [20, 80])
+    means = [mean for mean, *_ in found]
+    low, high = np.percentile(means, 20, method="lower"), np.percentile(means, 80, method="higher")
     _, row, column = min(entry[1:] for entry in found if low <= entry[0] <= high)
     return [row, column, height, width]
 
 
-@pytest.mark.parametrize("shape", [(97, 130), (64, 40), (32, 200), (20, 50), (5, 7)])
+QUIET_SHAPES = [(97, 130), (64, 40), (32, 200), (20, 50), (5, 7), (40, 40), (1, 39), (31, 32)]
+
+
+@pytest.mark.parametrize("shape", QUIET_SHAPES)
 def test_quiet_region_is_the_least_varying_middling_window(shape):
     rng = np.random.default_rng(6)
     ramp = np.linspace(0.2, 1.0, shape[1])
-    images = rng.gamma(9, 1 / 9, (2, *shape)) * ramp
-    found = reference.quiet_regions(torch.from_numpy(images))
-    assert found.tolist() == [brute_force_quiet_region(image) for image in images]
+    images = torch.from_numpy(rng.gamma(9, 1 / 9, (2, *shape)) * ramp)
+    expected = [brute_force_quiet_region(image) for image in images.numpy()]
+    assert reference.quiet_regions(images).tolist() == expected
+    # the same windows where the intensities come log-compressed
+    ranges = torch.tensor([[0.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
+    assert reference.quiet_regions(images.log(), ranges).tolist() == expected
 
 
 def test_quiet_region_passes_over_padding():
@@ -175,3 +134,18 @@ def test_quiet_region_passes_over_padding():
     assert image[row : row + height, column : column + width].std() > 0
     flat = torch.full((1, 40, 40), 0.5, dtype=torch.float64)
     assert reference.quiet_regions(flat).tolist() == [[0, 0, 32, 32]]
+    assert reference.quiet_regions(flat[:0]).shape == (0, 4)
+
+
+def test_log_compression_goes_there_and_back():
+    images = torch.from_numpy(np.random.default_rng(8).uniform(0.2, 0.9, (3, 9, 9)))
+    images[2] = 0.4
+    compression = reference.LogCompression(reference.pixel_ranges(images))
+    intensities = compression.intensities(images)
+    assert intensities[:2].amin((-2, -1)).tolist() == [1.0, 1.0]
+    torch.testing.assert_close(intensities[:2].amax((-2, -1)), torch.full((2,), math.e).double())
+    assert (intensities[2] == 1).all()
+    torch.testing.assert_close(compression.pixels(intensities), images)
+    beyond = torch.tensor([0.5, 5.0], dtype=torch.float64).view(1, 1, 2).expand(3, 1, 2)
+    limits = compression.pixels(beyond)[:, 0]
+    assert torch.equal(limits, reference.pixel_ranges(images))

@@ -16,9 +16,8 @@
 // with k = q0^2 (1 + q0^2).
 #pragma once
 
+#include "busaug/elementary.hpp"
 #include "busaug/macros.hpp"
-
-#include <cmath>
 
 namespace busaug {
 
@@ -28,8 +27,7 @@ enum class SradForm { rational = 1, exponential = 2 };
 template <class Integer> BUSAUG_HOST_DEVICE BUSAUG_INLINE Integer before(Integer i) {
     return i > 0 ? i - 1 : 0;
 }
-template <class Integer>
-BUSAUG_HOST_DEVICE BUSAUG_INLINE Integer after(Integer i, Integer extent) {
+template <class Integer> BUSAUG_HOST_DEVICE BUSAUG_INLINE Integer after(Integer i, Integer extent) {
     return i + 1 < extent ? i + 1 : i;
 }
 
@@ -47,21 +45,43 @@ BUSAUG_HOST_DEVICE BUSAUG_INLINE SpeckleTerms<Real> speckle_terms(double q0_squa
 }
 
 // q0^2 of a region from sums over its pixels relative to one of them (`origin`), which keeps the
-// variance of a constant region at exactly zero. A region of mean zero has no speckle.
+// variance of a constant region at exactly zero. The variance divides by count - correction. A
+// region of mean zero, or of one pixel, has no speckle.
 BUSAUG_HOST_DEVICE BUSAUG_INLINE double region_q0_squared(double origin, double sum,
-                                                          double sum_of_squares, Index count) {
+                                                          double sum_of_squares, Index count,
+                                                          Index correction = 0) {
     const double shift = sum / static_cast<double>(count);
     const double mean = origin + shift;
-    const double variance = sum_of_squares / static_cast<double>(count) - shift * shift;
+    const double squares = sum_of_squares - sum * shift;
+    const double variance =
+        squares / static_cast<double>(count > correction ? count - correction : 1);
     return mean > 0.0 && variance > 0.0 ? variance / (mean * mean) : 0.0;
 }
 
 // Squared q0 exp(-decay t) at the start of an iteration, t = iteration x time_step.
 BUSAUG_HOST_DEVICE BUSAUG_INLINE double decayed_q0_squared(double q0, double decay,
                                                            double time_step, Index iteration) {
-    const double now = q0 * std::exp(-decay * time_step * static_cast<double>(iteration));
+    const double now = q0 * exponential(-decay * time_step * static_cast<double>(iteration));
     return now * now;
 }
+
+// Log-compressed pixels I of [low, high] as intensities J = exp((I - low) / (high - low)) and back.
+// Diffusion keeps to the range of its input: what leaves [low, high] on the way back is rounding.
+template <class Real> struct Compression {
+    Real low, high, span;
+
+    BUSAUG_HOST_DEVICE BUSAUG_INLINE Compression(Real lowest, Real highest)
+        : low(lowest), high(highest), span(highest > lowest ? highest - lowest : Real(1)) {}
+
+    BUSAUG_HOST_DEVICE BUSAUG_INLINE Real intensity(Real pixel) const {
+        return exponential((pixel - low) / span);
+    }
+    BUSAUG_HOST_DEVICE BUSAUG_INLINE Real pixel(Real intensity) const {
+        const Real value = low + span * logarithm(intensity);
+        const Real above = value > low ? value : low;
+        return above < high ? above : high;
+    }
+};
 
 // A pixel and its four neighbours.
 template <class Real> struct Stencil {
@@ -85,7 +105,8 @@ BUSAUG_HOST_DEVICE BUSAUG_INLINE Real diffusion_coefficient(const Stencil<Real>&
         const Real c = speckle.scale * m / (speckle.q0_4 * m + n);
         return excess > Real(0) ? c : Real(1);
     } else {
-        return excess > Real(0) ? std::exp(-(excess / (speckle.scale * m))) : Real(1);
+        const Real c = exponential(-(excess / (speckle.scale * m)));
+        return excess > Real(0) ? c : Real(1);
     }
 }
 

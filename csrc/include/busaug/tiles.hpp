@@ -19,7 +19,8 @@ struct Span {
     }
 };
 
-// Rows of an image cut into bands of sizes that differ by one at most. (rows + 1) x count has 31 bits.
+// Rows of an image cut into bands of sizes that differ by one at most. (rows + 1) x count has 31
+// bits.
 struct Bands {
     int rows, count;
 
