@@ -58,7 +58,9 @@ def srad_cuda(arrays: SradArrays, options: SradOptions) -> None:
     """Likewise on the tensors' device, queued on its current stream."""
     images = arrays.images
     params = native().SradParams(shape=tuple(images.shape), **options)
-    size = native().srad_cuda_workspace(params=params, dtype=_dtype_name(images))
+    size = native().srad_cuda_workspace(
+        params=params, dtype=_dtype_name(images), device=images.device.index
+    )
     workspace = torch.empty(size, dtype=torch.uint8, device=images.device)
     native().srad_cuda(
         params=params,

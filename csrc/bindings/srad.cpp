@@ -64,9 +64,11 @@ void elementary_cpu(const std::string& function, Index count, const std::string&
 
 #if defined(BUSAUG_WITH_CUDA)
 
-Index srad_cuda_workspace(const SradParams& params, const std::string& dtype) {
-    return with_dtype(
-        dtype, [&](auto real) { return ::busaug::srad_cuda_workspace<decltype(real)>(params); });
+Index srad_cuda_workspace(const SradParams& params, const std::string& dtype, int device) {
+    return with_dtype(dtype, [&](auto real) {
+        const py::gil_scoped_release unlocked;
+        return ::busaug::srad_cuda_workspace<decltype(real)>(params, device);
+    });
 }
 
 void srad_cuda(const SradParams& params, const std::string& dtype, Address images, Address regions,
@@ -94,7 +96,8 @@ void bind_srad(py::module_& module) {
     module.def("elementary_cpu", &elementary_cpu, py::kw_only(), "function"_a, "count"_a, "dtype"_a,
                number("values"), number("output"), "simd"_a);
 #if defined(BUSAUG_WITH_CUDA)
-    module.def("srad_cuda_workspace", &srad_cuda_workspace, py::kw_only(), "params"_a, "dtype"_a);
+    module.def("srad_cuda_workspace", &srad_cuda_workspace, py::kw_only(), "params"_a, "dtype"_a,
+               "device"_a);
     module.def("srad_cuda", &srad_cuda, py::kw_only(), "params"_a, "dtype"_a, number("images"),
                number("regions"), number("ranges"), number("output"), number("workspace"),
                "device"_a, number("stream"));

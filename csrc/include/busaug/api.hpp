@@ -42,9 +42,10 @@ void srad_cpu(const SradParams& params, const SradArrays<Real>& arrays, int thre
               const std::string& simd);
 
 // Only in a build with CUDA. Everything lies on `device`; work is queued on `stream` (a
-// cudaStream_t) and not waited for. `workspace` holds srad_cuda_workspace bytes. Throws
+// cudaStream_t) and not waited for. `output` is aligned to 16 bytes, and so is `workspace`, which
+// holds srad_cuda_workspace bytes (none for images that stay on the chip). Throws
 // std::runtime_error where CUDA refuses.
-template <class Real> Index srad_cuda_workspace(const SradParams& params);
+template <class Real> Index srad_cuda_workspace(const SradParams& params, int device);
 template <class Real>
 void srad_cuda(const SradParams& params, const SradArrays<Real>& arrays, void* workspace,
                int device, void* stream);

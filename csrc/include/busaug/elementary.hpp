@@ -1,6 +1,6 @@
 // Exponential and logarithm in plain arithmetic, so that the compiler vectorises the loops that
-// call them and every instruction set gives the same bits; a call of the C library would do
-// neither. On a CUDA device they are the device library's.
+// call them and every instruction set, and a CUDA device, gives the same bits; a call of the C
+// library would do neither.
 //
 // Both take out the power of two exactly and sum a series for what is left: exp(r), |r| <= ln(2)/2,
 // by Taylor, and log((1 + s) / (1 - s)) = 2 (s + s^3/3 + s^5/5 + ...), |s| <= 0.172. The series end
@@ -9,7 +9,6 @@
 
 #include "busaug/macros.hpp"
 
-#include <cmath>
 #include <cstring>
 
 namespace busaug {
@@ -42,22 +41,24 @@ template <> struct Format<double> {
     static constexpr int odd_terms = 10;
 };
 
-template <class Real> BUSAUG_INLINE typename Format<Real>::Bits bits_of(Real value) {
+template <class Real>
+BUSAUG_HOST_DEVICE BUSAUG_INLINE typename Format<Real>::Bits bits_of(Real value) {
     typename Format<Real>::Bits bits;
     std::memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-template <class Real> BUSAUG_INLINE Real real_of(typename Format<Real>::Bits bits) {
+template <class Real>
+BUSAUG_HOST_DEVICE BUSAUG_INLINE Real real_of(typename Format<Real>::Bits bits) {
     Real value;
     std::memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-constexpr double factorial(int n) { return n < 2 ? 1.0 : n * factorial(n - 1); }
+BUSAUG_HOST_DEVICE constexpr double factorial(int n) { return n < 2 ? 1.0 : n * factorial(n - 1); }
 
 // 1/k! + r/(k+1)! + ..., up to the last power.
-template <class Real, int k = 0> BUSAUG_INLINE Real taylor(Real r) {
+template <class Real, int k = 0> BUSAUG_HOST_DEVICE BUSAUG_INLINE Real taylor(Real r) {
     constexpr Real coefficient = static_cast<Real>(1.0 / factorial(k));
     if constexpr (k == Format<Real>::taylor_degree) {
         return coefficient;
@@ -67,7 +68,7 @@ template <class Real, int k = 0> BUSAUG_INLINE Real taylor(Real r) {
 }
 
 // 1/(2k+1) + z/(2k+3) + ..., up to the last term.
-template <class Real, int k = 1> BUSAUG_INLINE Real odd_series(Real z) {
+template <class Real, int k = 1> BUSAUG_HOST_DEVICE BUSAUG_INLINE Real odd_series(Real z) {
     constexpr Real coefficient = static_cast<Real>(1.0 / (2 * k + 1));
     if constexpr (k == Format<Real>::odd_terms) {
         return coefficient;
@@ -81,9 +82,6 @@ template <class Real, int k = 1> BUSAUG_INLINE Real odd_series(Real z) {
 // e^x for x up to log of the largest number, -infinity included. Results below the least normal
 // number are 0.
 template <class Real> BUSAUG_HOST_DEVICE BUSAUG_INLINE Real exponential(Real x) {
-#if defined(__CUDA_ARCH__)
-    return ::exp(x);
-#else
     using Format = elementary::Format<Real>;
     constexpr Real log2_e = static_cast<Real>(1.4426950408889634);
     const Real shifted = x * log2_e + Format::shift; // its last bits are the exponent n
@@ -93,14 +91,10 @@ template <class Real> BUSAUG_HOST_DEVICE BUSAUG_INLINE Real exponential(Real x) 
         elementary::bits_of(elementary::taylor(r)) +
         (elementary::bits_of(shifted) << static_cast<unsigned>(Format::mantissa)));
     return x < Format::lowest ? Real(0) : scaled;
-#endif
 }
 
 // Natural logarithm of a positive, normal number.
 template <class Real> BUSAUG_HOST_DEVICE BUSAUG_INLINE Real logarithm(Real x) {
-#if defined(__CUDA_ARCH__)
-    return ::log(x);
-#else
     using Format = elementary::Format<Real>;
     constexpr Real root_half = static_cast<Real>(0.70710678118654752);
     constexpr auto mantissa = static_cast<unsigned>(Format::mantissa);
@@ -116,7 +110,6 @@ template <class Real> BUSAUG_HOST_DEVICE BUSAUG_INLINE Real logarithm(Real x) {
     const Real z = s * s;
     const Real log_m = f - s * (f - Real(2) * z * elementary::odd_series(z));
     return n * Format::ln2_high + (n * Format::ln2_low + log_m);
-#endif
 }
 
 } // namespace busaug

@@ -19,15 +19,15 @@
 #include "busaug/elementary.hpp"
 #include "busaug/macros.hpp"
 
-#include <cmath>
-
 namespace busaug {
 
 enum class SradForm { rational = 1, exponential = 2 };
 
 // Replicated borders: the neighbour outside is the border pixel itself.
-BUSAUG_HOST_DEVICE BUSAUG_INLINE Index before(Index i) { return i > 0 ? i - 1 : 0; }
-BUSAUG_HOST_DEVICE BUSAUG_INLINE Index after(Index i, Index extent) {
+template <class Integer> BUSAUG_HOST_DEVICE BUSAUG_INLINE Integer before(Integer i) {
+    return i > 0 ? i - 1 : 0;
+}
+template <class Integer> BUSAUG_HOST_DEVICE BUSAUG_INLINE Integer after(Integer i, Integer extent) {
     return i + 1 < extent ? i + 1 : i;
 }
 
@@ -59,8 +59,9 @@ BUSAUG_HOST_DEVICE BUSAUG_INLINE double region_q0_squared(double origin, double 
 }
 
 // Squared q0 exp(-decay t) at the start of an iteration, t = iteration x time_step.
-inline double decayed_q0_squared(double q0, double decay, double time_step, Index iteration) {
-    const double now = q0 * std::exp(-decay * time_step * static_cast<double>(iteration));
+BUSAUG_HOST_DEVICE BUSAUG_INLINE double decayed_q0_squared(double q0, double decay,
+                                                           double time_step, Index iteration) {
+    const double now = q0 * exponential(-decay * time_step * static_cast<double>(iteration));
     return now * now;
 }
 

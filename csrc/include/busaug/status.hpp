@@ -21,16 +21,13 @@ inline void require(bool condition, const char* what) {
 
 #if defined(__CUDACC__)
 
-// A failed CUDA call: RuntimeError.
+// A failed CUDA call: RuntimeError. What others check later is not left to find it.
 inline void check_cuda(cudaError_t status, const char* what) {
     if (status != cudaSuccess) {
+        static_cast<void>(cudaGetLastError());
         throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(status));
     }
 }
-
-// The result of the launch just made; an older non-sticky error is cleared before it.
-inline void clear_cuda_error() { static_cast<void>(cudaGetLastError()); }
-inline void check_launch(const char* kernel) { check_cuda(cudaGetLastError(), kernel); }
 
 // Makes a device current and gives the former one back at the end of the scope.
 class DeviceGuard {

@@ -1,0 +1,154 @@
+// Runs launchers of csrc/cuda on the emulated device: requests on standard input, replies on
+// standard output, until the input ends.
+//
+// Request: a line with the op and key=value words, then the bytes of the input arrays. Reply: a
+// line "ok" or "error" with two counts, then so many bytes of output and so many of log (for an
+// error: of its message).
+#include "busaug/api.hpp"
+#include "emulator.hpp"
+#include "runtime.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <new>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+namespace {
+
+using busaug::Index;
+
+class Request {
+  public:
+    explicit Request(const std::string& line) {
+        std::istringstream words(line);
+        words >> op;
+        for (std::string word; words >> word;) {
+            const std::size_t equals = word.find('=');
+            values_[word.substr(0, equals)] = word.substr(equals + 1);
+        }
+    }
+    const std::string& text(const std::string& key) const { return values_.at(key); }
+    Index integer(const std::string& key) const { return std::stoll(text(key)); }
+    double real(const std::string& key) const { return std::stod(text(key)); }
+
+    std::string op;
+
+  private:
+    std::map<std::string, std::string> values_;
+};
+
+// "Global memory": exactly as many bytes, so that AddressSanitizer sees a step outside; all of them
+// NaN at first, so that a value never written is seen.
+class Array {
+  public:
+    // Aligned as torch's are; `shift` bytes after such an address where a slice is played.
+    explicit Array(Index bytes, Index shift = 0) : bytes_(static_cast<std::size_t>(bytes)) {
+        constexpr std::size_t alignment = 512;
+        void* memory = nullptr;
+        if (posix_memalign(&memory, alignment, bytes_ + static_cast<std::size_t>(shift)) != 0) {
+            throw std::bad_alloc();
+        }
+        memory_.reset(static_cast<char*>(memory));
+        start_ = memory_.get() + shift;
+        std::memset(start_, 0xff, bytes_);
+    }
+    static Array read(Index bytes, Index shift = 0) {
+        Array array(bytes, shift);
+        if (!std::cin.read(array.start_, static_cast<std::streamsize>(bytes))) {
+            throw std::runtime_error("the request ends early");
+        }
+        return array;
+    }
+    template <class T> T* as() const { return reinterpret_cast<T*>(start_); }
+    std::string bytes() const { return {start_, bytes_}; }
+
+  private:
+    struct Free {
+        void operator()(char* memory) const { std::free(memory); }
+    };
+    std::size_t bytes_;
+    std::unique_ptr<char, Free> memory_;
+    char* start_;
+};
+
+void settle(const Request& request) {
+    emulator::Settings settings;
+    settings.architecture = static_cast<int>(request.integer("architecture"));
+    settings.multiprocessors = static_cast<int>(request.integer("multiprocessors"));
+    settings.shared_bytes = static_cast<std::size_t>(request.integer("shared_bytes"));
+    settings.order = request.text("order");
+    settings.seed = static_cast<unsigned>(request.integer("seed"));
+    settings.skipped_file = request.text("skipped_file");
+    settings.skipped_line = static_cast<int>(request.integer("skipped_line"));
+    emulator::configure(settings);
+}
+
+template <class Real> std::string srad(const Request& request) {
+    const busaug::SradParams params{request.integer("images"),
+                                    request.integer("height"),
+                                    request.integer("width"),
+                                    request.integer("scales"),
+                                    request.integer("iterations"),
+                                    request.real("time_step"),
+                                    request.real("q0"),
+                                    request.real("decay"),
+                                    static_cast<busaug::SradForm>(request.integer("form")),
+                                    request.integer("correction")};
+    const Index bytes =
+        params.images * params.height * params.width * static_cast<Index>(sizeof(Real));
+    const bool measured = request.integer("measured") != 0;
+    const bool compressed = request.integer("compressed") != 0;
+    const auto images = Array::read(bytes, request.integer("shift"));
+    const auto regions =
+        Array::read(measured ? params.images * 4 * static_cast<Index>(sizeof(Index)) : 0);
+    const auto ranges =
+        Array::read(compressed ? params.images * 2 * static_cast<Index>(sizeof(Real)) : 0);
+    const Array output(bytes * params.scales);
+    const busaug::SradArrays<Real> arrays{images.as<Real>(),
+                                          measured ? regions.as<Index>() : nullptr,
+                                          compressed ? ranges.as<Real>() : nullptr,
+                                          output.as<Real>()};
+    const int device = emulator::device_asked_for;
+    const Index needed = busaug::srad_cuda_workspace<Real>(params, device);
+    const Array workspace(needed);
+    busaug::srad_cuda<Real>(params, arrays, needed > 0 ? workspace.as<void>() : nullptr, device,
+                            emulator::stream_asked_for());
+    return output.bytes();
+}
+
+std::string answer(const Request& request) {
+    if (request.op == "srad") {
+        return request.text("dtype") == "float32" ? srad<float>(request) : srad<double>(request);
+    }
+    throw std::runtime_error("no such op: " + request.op);
+}
+
+void reply(const char* verdict, const std::string& output, const std::string& log) {
+    std::cout << verdict << ' ' << output.size() << ' ' << log.size() << '\n' << output << log;
+    std::cout.flush();
+}
+
+} // namespace
+
+int main() {
+    for (std::string line; std::getline(std::cin, line);) {
+        try {
+            const Request request(line);
+            settle(request);
+            const std::string output = answer(request);
+            if (emulator::device_in_use() != 0) {
+                throw std::runtime_error("the device that was current is not again");
+            }
+            reply("ok", output, emulator::take_log());
+        } catch (const std::exception& error) {
+            emulator::take_log();
+            reply("error", "", error.what());
+        }
+    }
+}
