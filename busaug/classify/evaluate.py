@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,9 @@ from busaug import console
 from busaug.classify.inputs import ImageSet, load_set
 from busaug.classify.metrics import Floats, Scores, score
 from busaug.data.catalog import Catalog, Split
-from busaug.device import open_device
+from busaug.distributed.communicator import Communicator, Single, agreed
 from busaug.errors import InputError
-from busaug.models.classifier import load_classifier
+from busaug.models.classifier import ClassifierInfo, load_classifier
 from busaug.models.preprocess import imagenet_normalise
 from busaug.trace import span
 
@@ -76,14 +77,48 @@ def assess(images: ImageSet, logits: Tensor, classes: tuple[str, ...]) -> Evalua
     return Evaluation(images, probability, score(images.targets.tolist(), probability, classes))
 
 
+def gather_logits(
+    model: nn.Module, images: Tensor, batch: int, comm: Communicator, *, progress: str = ""
+) -> Tensor:
+    """Logits (N, C) on the CPU of all images, every rank predicting its share; on every rank.
+
+    Each image counts once: the shares are the whole, and no rank pads its own. A ``progress`` is
+    shown under that name.
+    """
+    own = images[comm.share(len(images))]
+    shown = console.progress(progress, len(own)) if progress else contextlib.nullcontext()
+    parts = []
+    with shown as advance:
+        for logits in predict_logits(model, own, batch):
+            parts.append(logits)
+            if advance is not None:
+                advance(len(logits))
+    return torch.cat(comm.gather(torch.cat(parts)))
+
+
 def evaluate(
-    checkpoint: Path, catalog: Catalog, split: Split, *, batch: int = 32, device: str = "cpu"
+    checkpoint: Path,
+    catalog: Catalog,
+    split: Split,
+    *,
+    batch: int = 32,
+    device: str = "cpu",
+    comm: Communicator | None = None,
 ) -> Evaluation:
     """Every image of a Catalog's split through a checkpoint (a file or a ``busaug train`` folder).
 
     Raises InputError where the Catalog's classes are not the checkpoint's, or the split is empty.
     """
-    place = open_device(device)
+    comm = comm or Single()
+    with agreed(comm):
+        model, info = _open(checkpoint, catalog)
+        model.to(comm.device(device))
+    images = load_set([catalog.split(split)], info, split, comm)
+    logits = gather_logits(model, images.images, batch, comm, progress="predict")
+    return assess(images, logits, info.classes)
+
+
+def _open(checkpoint: Path, catalog: Catalog) -> tuple[nn.Module, ClassifierInfo]:
     model, info = load_classifier(checkpoint)
     if catalog.labels != info.classes:
         raise InputError(
@@ -91,11 +126,4 @@ def evaluate(
             f"{checkpoint} has {', '.join(info.classes)}",
             remedy="Prepare the data set with the checkpoint's --classes",
         )
-    images = load_set([catalog.split(split)], info, split)
-    model.to(place)
-    parts = []
-    with console.progress("predict", len(images)) as advance:
-        for logits in predict_logits(model, images.images, batch):
-            parts.append(logits)
-            advance(len(logits))
-    return assess(images, torch.cat(parts), info.classes)
+    return model, info

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from busaug.classify.evaluate import evaluate
 from busaug.classify.inputs import ImageSet, load_set, training_rows
-from busaug.classify.train import fit, minibatches, start_model, train
+from busaug.classify.batches import minibatches
+from busaug.classify.fit import fit
+from busaug.classify.train import start_model, train
 from busaug.config import Config, load_config
 from busaug.data.catalog import Catalog
 from busaug.data.ingest import prepare
