@@ -57,8 +57,10 @@ class Replica:
                 loss = share * self.comm.size
             self._optimiser.zero_grad()
             loss.backward()
+            # all ranks have their gradients now, so that none waits for ever in the step
+            mean = float(self.comm.all_reduce(share.double()))
             self._optimiser.step()
-            return float(self.comm.all_reduce(share.double()))
+            return mean
 
     def measure_statistics(self, images: ImageSet, batch: int) -> None:
         """Set BatchNorm's running statistics to those of the images.

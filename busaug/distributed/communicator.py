@@ -1,7 +1,8 @@
 """What the processes of one run say to each other, whatever carries it.
 
-Every method but the properties is collective: each rank calls it, in the same order, with tensors
-of the same shape and dtype.
+Every method that moves something is collective: each rank calls it, in the same order, with tensors
+of the same shape and dtype. Where a rank is gone, or does not join within the time-out, the others
+get PeerFailure.
 """
 
 from __future__ import annotations

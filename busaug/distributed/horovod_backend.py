@@ -10,10 +10,13 @@ import contextlib
 import importlib
 import io
 import os
-from collections.abc import Iterator
+import pickle
+import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, cast
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -64,11 +67,10 @@ class HorovodCommunicator(Communicator):
                 f"compute.device={device}: this Horovod was built without NCCL",
                 remedy="Run scripts/install_horovod.sh --nccl, or say compute.device=cpu",
             )
+        self._timeout = timeout
         chosen = self.device(device)
-        # read when it starts: one collective that some rank never joins ends the run; and the
-        # tensors of a group travel alone, so that sums do not depend on what else was ready
-        seconds = str(int(timeout.total_seconds()))
-        os.environ.setdefault("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", seconds)
+        # read when it starts: a group of tensors travels alone, so that sums do not depend on what
+        # else was ready
         os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
         with self._peers("the start"):
             self._hvd.init()
@@ -79,22 +81,23 @@ class HorovodCommunicator(Communicator):
                 remedy="Start with horovodrun --gloo",
             )
         if chosen.type == "cuda":
-            import torch
-
             torch.cuda.set_device(chosen)
 
     def barrier(self) -> None:
-        with self._peers("a barrier"):
-            self._hvd.barrier()
+        self._all_reduce(torch.zeros(1), "sum")
 
-    # Names are given: Horovod's own are the type of the object, which differs between ranks.
     def gather(self, value: T) -> list[T]:
-        with self._peers("a gather"):
-            return cast(list[T], self._hvd.allgather_object(value, name="busaug.gather"))
+        own = torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
+        sizes: list[int] = self._wait("a gather", self._hvd.allgather_async, _length(own)).tolist()
+        data: Tensor = self._wait("a gather", self._hvd.allgather_async, own)
+        return [pickle.loads(part.numpy().tobytes()) for part in data.split(sizes)]
 
     def broadcast_object(self, value: T, root: int = 0) -> T:
-        with self._peers("a broadcast"):
-            return cast(T, self._hvd.broadcast_object(value, root, name="busaug.object"))
+        text = pickle.dumps(value) if self.rank == root else b"\0"
+        own = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        size = int(self.broadcast(_length(own), root))
+        data = self.broadcast(own if self.rank == root else own.new_empty(size), root)
+        return cast(T, pickle.loads(data.numpy().tobytes()))
 
     def data_parallel(self, model: nn.Module, optimiser: Optimizer) -> tuple[nn.Module, Optimizer]:
         hvd = self._hvd
@@ -118,13 +121,28 @@ class HorovodCommunicator(Communicator):
         self._hvd.shutdown()
 
     def _broadcast_bytes(self, data: Tensor, root: int) -> None:
-        with self._peers("a broadcast"):
-            self._hvd.broadcast_(data, root)
+        self._wait("a broadcast", self._hvd.broadcast_async_, data, root)
 
     def _all_reduce(self, tensor: Tensor, how: Literal["sum", "max"]) -> Tensor:
         operation = self._hvd.Sum if how == "sum" else self._hvd.Max
-        with self._peers("an all-reduce"):
-            return cast(Tensor, self._hvd.allreduce_(tensor, op=operation))
+        start = self._hvd.allreduce_async_
+        return cast(Tensor, self._wait("an all-reduce", start, tensor, op=operation))
+
+    def _wait(self, what: str, start: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """The result of an operation, or PeerFailure where some rank does not join it in time.
+
+        Horovod's own stall inspector does not work over Gloo: its list of ranks stays empty there.
+        """
+        deadline = time.monotonic() + self._timeout.total_seconds()
+        pause_s = 1e-4
+        with self._peers(what):
+            handle = start(*args, **options)
+            while not self._hvd.poll(handle):
+                if time.monotonic() > deadline:
+                    raise PeerFailure(f"{what} did not end in {self._timeout}: a rank is missing")
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, 5e-3)
+            return self._hvd.synchronize(handle)
 
     @contextlib.contextmanager
     def _peers(self, what: str) -> Iterator[None]:
@@ -134,3 +152,7 @@ class HorovodCommunicator(Communicator):
         except (self._hvd.HorovodInternalError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise PeerFailure(f"{what} did not end: {reason}") from error
+
+
+def _length(data: Tensor) -> Tensor:
+    return torch.tensor([len(data)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
@@ -18,6 +19,10 @@ from busaug.distributed.launch import Place
 from busaug.errors import InputError, PeerFailure
 
 T = TypeVar("T")
+
+_NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+_BUFFERS: Any = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
+"""Not sent before every step; the name of that option depends on torch's version."""
 
 
 class TorchCommunicator(Communicator):
@@ -54,8 +59,7 @@ class TorchCommunicator(Communicator):
 
     def data_parallel(self, model: nn.Module, optimiser: Optimizer) -> tuple[nn.Module, Optimizer]:
         with _peers("the first broadcast of the model"):
-            # buffers are equal on all ranks by construction: BatchNorm's statistics are global
-            replica = DistributedDataParallel(model, broadcast_buffers=False)
+            replica = DistributedDataParallel(model, **_BUFFERS)
             for tensor in model.buffers():
                 self.broadcast(tensor)
         optimiser.load_state_dict(self.broadcast_object(optimiser.state_dict()))
@@ -97,6 +101,6 @@ def _peers(what: str) -> Iterator[None]:
     """Tell a lost connection from a fault of this process."""
     try:
         yield
-    except (dist.DistError, RuntimeError) as error:
+    except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise PeerFailure(f"{what} did not end: {reason}") from error
