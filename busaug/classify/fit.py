@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from busaug import console
 from busaug.classify.batches import epoch_batches
 from busaug.classify.checkpoint import Snapshot
-from busaug.classify.evaluate import gather_logits
 from busaug.classify.inputs import ImageSet
+from busaug.classify.predict import gather_logits
 from busaug.classify.replica import Replica
 from busaug.classify.schedule import Schedule
 from busaug.config import Config

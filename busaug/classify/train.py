@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from busaug.classify.checkpoint import Checkpoint
-from busaug.classify.evaluate import Evaluation, assess
 from busaug.classify.fit import Fit, fit
 from busaug.classify.inputs import ImageSet, load_set, training_rows
 from busaug.classify.replica import Replica
@@ -108,16 +107,19 @@ def train(
         with agreed(comm):
             if folder is not None:
                 save_classifier(folder / "model.safetensors", model, info)
-                assessed = assess(validation, result.val_logits, info.classes)
-                _write(folder, result, assessed)
+                write_jsonl(folder / "history.jsonl", (dict(row) for row in result.history))
+                _write_metrics(folder, validation, result, info)
                 RunFolder(folder, "train", identity).write(**summary)
     if comm.is_root:
         checkpoint.remove()
     return summary
 
 
-def _write(folder: Path, result: Fit, assessed: Evaluation) -> None:
-    write_jsonl(folder / "history.jsonl", (dict(row) for row in result.history))
+def _write_metrics(folder: Path, validation: ImageSet, result: Fit, info: ClassifierInfo) -> None:
+    # scikit-learn takes seconds to import, and only rank 0 needs it
+    from busaug.classify.evaluate import assess
+
+    assessed = assess(validation, result.val_logits, info.classes)
     write_json(folder / "metrics_val.json", {"split": "val", **assessed.row()})
 
 

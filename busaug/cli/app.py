@@ -12,9 +12,6 @@ from busaug.cli import commands
 from busaug.distributed.launch import Place, detect
 from busaug.errors import BusaugError, InputError, PeerFailure
 
-DISTRIBUTED = frozenset({"train", "evaluate"})
-"""Commands that several processes share."""
-
 app = typer.Typer(
     name="busaug",
     help="Augment breast-ultrasound images by style transfer: fast, explainable, leak-proof.",
@@ -27,13 +24,20 @@ for command in commands():
     app.command()(command)
 
 
+_SHARED = frozenset({"train", "evaluate"})
+"""Commands that several processes do together."""
+_HARMLESS = frozenset({"info", "settings"})
+"""Commands that may as well be run by each."""
+
+
 @app.callback()
 def refuse_copies(context: typer.Context) -> None:
-    """Under a launcher a command that cannot be shared would run once a process: refuse it."""
-    place = detect()
+    """Refuse to run a command once a process, where a launcher has started several."""
     name = context.invoked_subcommand
-    alone = place.size == 1 or place.launcher == "srun"  # srun also starts separate runs
-    if not alone and name not in {*DISTRIBUTED, "info", "settings"}:
+    if name in _SHARED | _HARMLESS:
+        return
+    place = detect()
+    if place.size > 1 and place.launcher != "srun":  # srun starts separate runs as well
         raise InputError(
             f"'busaug {name}' is for one process, {place.launcher} started {place.size}",
             remedy=f"Start it without {place.launcher}",
