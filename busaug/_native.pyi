@@ -44,8 +44,25 @@ def elementary_cpu(
     *, function: str, count: int, dtype: str, values: int, output: int, simd: str
 ) -> None: ...
 
-# The next two are there only where nvcc was found at build time.
-def srad_cuda_workspace(*, params: SradParams, dtype: str) -> int: ...
+# The following are there only where nvcc was found at build time.
+class GramTask:
+    def __init__(
+        self, *, shape: tuple[int, int, int], dtype: str, channels_innermost: bool
+    ) -> None: ...
+
+def gram_difference_cuda_workspace(*, task: GramTask) -> int: ...
+def gram_difference_cuda(
+    *,
+    task: GramTask,
+    features: int,
+    target: int,
+    difference: int,
+    loss: int,
+    workspace: int,
+    device: int,
+    stream: int,
+) -> None: ...
+def srad_cuda_workspace(*, params: SradParams, dtype: str, device: int) -> int: ...
 def srad_cuda(
     *,
     params: SradParams,

@@ -42,5 +42,8 @@ template <class Work> auto with_dtype(const std::string& dtype, Work&& work) {
 }
 
 void bind_srad(py::module_& module);
+#if defined(BUSAUG_WITH_CUDA)
+void bind_mmd_cuda(py::module_& module);
+#endif
 
 } // namespace busaug::bindings

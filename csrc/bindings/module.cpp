@@ -32,4 +32,7 @@ PYBIND11_MODULE(_native, module) {
     module.doc() = "Kernels of busaug on raw pointers; call them through busaug.ops.";
     module.def("build_info", &bindings::build_info);
     bindings::bind_srad(module);
+#if defined(BUSAUG_WITH_CUDA)
+    bindings::bind_mmd_cuda(module);
+#endif
 }
