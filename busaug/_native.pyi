@@ -187,6 +187,23 @@ def lrp_product_cuda(
     device: int,
     stream: int,
 ) -> None: ...
+class GramTask:
+    def __init__(
+        self, *, shape: tuple[int, int, int], dtype: str, channels_innermost: bool
+    ) -> None: ...
+
+def gram_difference_cuda_workspace(*, task: GramTask) -> int: ...
+def gram_difference_cuda(
+    *,
+    task: GramTask,
+    features: int,
+    target: int,
+    difference: int,
+    loss: int,
+    workspace: int,
+    device: int,
+    stream: int,
+) -> None: ...
 def srad_cuda_workspace(*, params: SradParams, dtype: str, device: int) -> int: ...
 def srad_cuda(
     *,

@@ -68,8 +68,33 @@ def srad_cuda(arrays: SradArrays, options: SradOptions) -> None:
         params=params,
         **arrays.addresses(),
         workspace=workspace.data_ptr(),
-        device=images.device.index,
-        stream=torch.cuda.current_stream(images.device).cuda_stream,
+        **_queue(images),
+    )
+
+
+def gram_difference_cuda(
+    features: Tensor, target: Tensor, difference: Tensor, loss: Tensor
+) -> None:
+    """Fill ``difference`` (B, N, N) = F F^T / M - ``target`` and ``loss`` (B,) = its square / 4N^2.
+
+    ``features`` F (B, N, M) are float32 (rounded to TF32 in products), float16 or bfloat16, with
+    positions or channels innermost; the others are float32, the target symmetric. On their device,
+    queued on its current stream.
+    """
+    by_position = features.mT.is_contiguous() and not features.is_contiguous()
+    task = native().GramTask(
+        shape=tuple(features.shape), dtype=_dtype_name(features), channels_innermost=by_position
+    )
+    size = native().gram_difference_cuda_workspace(task=task)
+    workspace = torch.empty(size, dtype=torch.uint8, device=features.device)
+    native().gram_difference_cuda(
+        task=task,
+        features=features.data_ptr(),
+        target=target.data_ptr(),
+        difference=difference.data_ptr(),
+        loss=loss.data_ptr(),
+        workspace=workspace.data_ptr(),
+        **_queue(features),
     )
 
 
@@ -231,10 +256,7 @@ def _step(name: str, tensor: Tensor, place: dict[str, Any]) -> Callable[..., Any
     """The native function for the tensor's device and dtype, on its current stream."""
     if tensor.is_cuda:
         function = getattr(native(), f"{name}_cuda")
-        place = {
-            "device": tensor.device.index,
-            "stream": torch.cuda.current_stream(tensor.device).cuda_stream,
-        }
+        place = _queue(tensor)
     else:
         function = getattr(native(), f"{name}_cpu")
         place = {"threads": torch.get_num_threads(), "simd": "auto", **place}
@@ -246,6 +268,12 @@ def _units(tensor: Tensor) -> tuple[int, int, int]:
     batch, channels = tensor.shape[:2]
     inner = tensor.shape[2:].numel()
     return (batch, channels, inner) if tensor.is_contiguous() else (batch * inner, channels, 1)
+
+
+def _queue(tensor: Tensor) -> dict[str, int]:
+    """The tensor's device and its current stream."""
+    device = tensor.device
+    return {"device": device.index, "stream": torch.cuda.current_stream(device).cuda_stream}
 
 
 def _threads(asked: int | None) -> int:

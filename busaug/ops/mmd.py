@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from busaug.ops import _launch
+from busaug.ops._backend import has_cuda_kernels
 
 BLOCK = 128
 """Rows of F F^T computed at a time, up to the block's last diagonal entry."""
@@ -110,8 +111,18 @@ def _fill_difference_cpu(
 def _fill_difference_cuda(
     features: Tensor, target: Tensor, difference: Tensor, loss: Tensor
 ) -> None:
-    """The seam where the kernel of a device is picked: cuBLAS through torch for every shape."""
-    _fill_difference_torch(features, target, difference, loss)
+    """Our tensor-core kernel for half types, and for float32 where torch may use TF32.
+
+    Full float32 and float64 go through cuBLAS. Which is faster for a shape has not been measured.
+    """
+    rounded = features.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest"
+    half = features.dtype in (torch.float16, torch.bfloat16)
+    fill = (
+        _launch.gram_difference_cuda
+        if has_cuda_kernels() and (half or rounded)
+        else _fill_difference_torch
+    )
+    fill(features, target, difference, loss)
 
 
 def _fill_difference_torch(

@@ -44,5 +44,8 @@ template <class Work> auto with_dtype(const std::string& dtype, Work&& work) {
 void bind_lrp(py::module_& module);
 void bind_mmd(py::module_& module);
 void bind_srad(py::module_& module);
+#if defined(BUSAUG_WITH_CUDA)
+void bind_mmd_cuda(py::module_& module);
+#endif
 
 } // namespace busaug::bindings

@@ -34,4 +34,7 @@ PYBIND11_MODULE(_native, module) {
     bindings::bind_lrp(module);
     bindings::bind_mmd(module);
     bindings::bind_srad(module);
+#if defined(BUSAUG_WITH_CUDA)
+    bindings::bind_mmd_cuda(module);
+#endif
 }

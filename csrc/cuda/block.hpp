@@ -65,6 +65,26 @@ __device__ inline bool last_to_arrive(unsigned* ticket, unsigned count) {
     return last;
 }
 
+// Sum over a block's threads, of whole warps, in one order; thread 0 has it. All threads call it.
+__device__ inline double block_sum(double value) {
+    __shared__ double sums[warp_size];
+    for (int distance = warp_size / 2; distance > 0; distance /= 2) {
+        value += __shfl_down_sync(all_lanes, value, static_cast<unsigned>(distance));
+    }
+    __syncthreads(); // a former call's sums have been read
+    if (lane_rank(warp_size) == 0) {
+        sums[group_rank(warp_size)] = value;
+    }
+    __syncthreads();
+    double total = 0.0;
+    if (threadIdx.x == 0) {
+        for (unsigned warp = 0; warp < blockDim.x / warp_size; ++warp) {
+            total += sums[warp];
+        }
+    }
+    return total;
+}
+
 // Some neighbours in memory, moved by one instruction. Their address is a multiple of their size.
 template <class T, int count> struct alignas(count * sizeof(T)) Pack {
     T value[count];

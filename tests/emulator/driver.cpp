@@ -122,7 +122,33 @@ template <class Real> std::string srad(const Request& request) {
     return output.bytes();
 }
 
+// Loss and difference, one after the other.
+std::string gram(const Request& request) {
+    static const std::map<std::string, busaug::FeatureType> types{
+        {"float32", busaug::FeatureType::float32},
+        {"float16", busaug::FeatureType::float16},
+        {"bfloat16", busaug::FeatureType::bfloat16}};
+    const busaug::GramTask task{request.integer("images"), request.integer("channels"),
+                                request.integer("positions"), types.at(request.text("dtype")),
+                                request.integer("channels_innermost") != 0};
+    const Index element = task.type == busaug::FeatureType::float32 ? 4 : 2;
+    const Index matrices = task.images * task.channels * task.channels * 4;
+    const auto features = Array::read(task.images * task.channels * task.positions * element,
+                                      request.integer("shift"));
+    const auto target = Array::read(matrices, request.integer("shift"));
+    const Array difference(matrices);
+    const Array loss(task.images * 4);
+    const Array workspace(busaug::gram_difference_cuda_workspace(task));
+    busaug::gram_difference_cuda(
+        task, {features.as<void>(), target.as<float>(), difference.as<float>(), loss.as<float>()},
+        workspace.as<void>(), emulator::device_asked_for, emulator::stream_asked_for());
+    return loss.bytes() + difference.bytes();
+}
+
 std::string answer(const Request& request) {
+    if (request.op == "gram") {
+        return gram(request);
+    }
     if (request.op == "srad") {
         return request.text("dtype") == "float32" ? srad<float>(request) : srad<double>(request);
     }

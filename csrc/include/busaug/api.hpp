@@ -101,6 +101,36 @@ template <class Real>
 void inner_products_cpu(Index images, Index count, const Real* x, const Real* y, double* output,
                         int threads, const std::string& simd);
 
+// The Gram form of the style loss on a device, matrix products and all. N = channels, M =
+// positions.
+//
+//   features    [images][N][M], or [images][M][N] where channels lie innermost. Products of float32
+//               are taken of their roundings to TF32; all sums are float32
+//   target      [images][N][N], symmetric; its lower triangle is read
+//   difference  [images][N][N]: F F^T / M - target, whole
+//   loss        [images]: ||difference||_F^2 / (4 N^2)
+//
+// An image's result depends on no other. Only in a build with CUDA; device, stream, workspace and
+// errors as for srad_cuda.
+enum class FeatureType { float32, float16, bfloat16 };
+
+struct GramTask {
+    Index images, channels, positions;
+    FeatureType type;
+    bool channels_innermost;
+};
+
+struct GramArrays {
+    const void* features;
+    const float* target;
+    float* difference;
+    float* loss;
+};
+
+Index gram_difference_cuda_workspace(const GramTask& task);
+void gram_difference_cuda(const GramTask& task, const GramArrays& arrays, void* workspace,
+                          int device, void* stream);
+
 // Where a step of relevance propagation runs. On the CPU the result depends on neither the number
 // of threads nor `simd`, a level of cpu/simd.hpp or "auto" for the best of the machine. On CUDA
 // (only in a build with it) everything lies on `device`, and work is queued on `stream` and not

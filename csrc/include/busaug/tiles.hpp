@@ -51,4 +51,17 @@ struct Strips {
     }
 };
 
+// Tiles of a symmetric matrix left of and on the diagonal, numbered row by row.
+struct TriangleTile {
+    int row, column;
+};
+
+BUSAUG_HOST_DEVICE BUSAUG_INLINE TriangleTile triangle_tile(int number) {
+    int row = 0;
+    while (number > row) {
+        number -= ++row;
+    }
+    return {row, number};
+}
+
 } // namespace busaug
