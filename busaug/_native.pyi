@@ -187,6 +187,7 @@ def lrp_product_cuda(
     device: int,
     stream: int,
 ) -> None: ...
+
 class GramTask:
     def __init__(
         self, *, shape: tuple[int, int, int], dtype: str, channels_innermost: bool
