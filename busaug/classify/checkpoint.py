@@ -89,4 +89,7 @@ class Checkpoint:
         return Snapshot(header["facts"], tensors)
 
     def remove(self) -> None:
+        """Remove it, and what was half-written of it when a process was killed."""
         self.path.unlink(missing_ok=True)
+        for leftover in self.path.parent.glob(f".{self.path.name}.*.part"):
+            leftover.unlink()

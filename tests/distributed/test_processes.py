@@ -146,7 +146,7 @@ def test_the_classifier_does_not_depend_on_the_number_of_ranks(
     """All of ResNet-50; statistics of two values a channel amplify what rounding differs in."""
     said = start(launcher, 2, "classifier", tmp_path)
     torch.set_num_threads(1)
-    alone = training.train(training.classifier(), Single())["state"]
+    alone = training.train(training.classifier(), Single(), training.GENTLE)["state"]
     tolerance = TOLERANCES["resnet on p ranks, float64 of the largest"]
     for trained in said["train"]:
         for name, expected in alone.items():

@@ -86,7 +86,7 @@ def _train(what: str, folder: Path, comm: Communicator) -> None:
     import training  # beside this file; costly to import
 
     if what == "classifier":
-        _save(folder, comm, train=training.train(training.classifier(), comm))
+        _save(folder, comm, train=training.train(training.classifier(), comm, training.GENTLE))
         return
     trained = training.train(training.SmallNet(), comm)
     resumed = training.resume(comm, trained.pop("snapshots"))
