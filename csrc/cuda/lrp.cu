@@ -121,7 +121,6 @@ template <class Work> void on_device(Index elements, const OnCuda& where, const 
         return;
     }
     const DeviceGuard guard(where.device);
-    clear_cuda_error();
     work();
 }
 
