@@ -29,7 +29,6 @@ class Replica:
         self._mixed = settings.precision == "mixed"
         self._seed = config.seed
         self._dropouts = adapt(model, comm)
-        self._forward = model
         self._optimiser: torch.optim.Optimizer = torch.optim.SGD(
             model.parameters(),
             lr=settings.learning_rate,
@@ -39,7 +38,7 @@ class Replica:
 
     def tie(self) -> None:
         """Take over rank 0's state, and share gradients from now on."""
-        self._forward, self._optimiser = self.comm.data_parallel(self.model, self._optimiser)
+        self._optimiser = self.comm.data_parallel(self.model, self._optimiser)
 
     def update(self, images: ImageSet, rows: Tensor, epoch: int, rate: float) -> float:
         """One optimiser update by the global batch ``rows``; gives its mean loss."""
@@ -50,7 +49,7 @@ class Replica:
         with span("train-update"):
             self._key_dropout(images, mine, epoch)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self._mixed):
-                logits = self._forward(imagenet_normalise(images.images[mine].to(self.device)))
+                logits = self.model(imagenet_normalise(images.images[mine].to(self.device)))
                 targets = images.targets[mine].to(self.device)
                 # the mean over ranks of this is the mean over the batch, however uneven the shares
                 share = F.cross_entropy(logits, targets, reduction="sum") / len(rows)

@@ -118,11 +118,12 @@ class Communicator(abc.ABC):
         return reduced.to(dtype)
 
     @abc.abstractmethod
-    def data_parallel(self, model: nn.Module, optimiser: Optimizer) -> tuple[nn.Module, Optimizer]:
+    def data_parallel(self, model: nn.Module, optimiser: Optimizer) -> Optimizer:
         """Start every rank from rank 0's ``model`` and ``optimiser`` and tie their gradients.
 
-        Call the module that is returned, and step the optimiser that is returned: it moves by the
-        mean over ranks of the gradients. The parameters are those of ``model``.
+        Step the optimiser that is returned: it moves by the mean over ranks of the gradients. Every
+        parameter that wants a gradient must get one in each backward pass, if only of zeros. The
+        means are summed in an order that does not depend on timing.
         """
 
     @abc.abstractmethod
@@ -166,8 +167,8 @@ class Single(Communicator):
     def broadcast_object(self, value: T, root: int = 0) -> T:
         return value
 
-    def data_parallel(self, model: nn.Module, optimiser: Optimizer) -> tuple[nn.Module, Optimizer]:
-        return model, optimiser
+    def data_parallel(self, model: nn.Module, optimiser: Optimizer) -> Optimizer:
+        return optimiser
 
     def close(self) -> None:
         pass
@@ -177,6 +178,21 @@ class Single(Communicator):
 
     def _all_reduce(self, tensor: Tensor, how: Literal["sum", "max"]) -> Tensor:
         return tensor
+
+
+def gradient_groups(model: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters in at most four groups of like size, in the order their gradients come.
+
+    A group's gradients travel together, while earlier layers' are still being computed.
+    """
+    parameters = [p for p in reversed(list(model.parameters())) if p.requires_grad]
+    share = sum(p.numel() for p in parameters) / 4
+    groups: dict[int, list[nn.Parameter]] = {}
+    before = 0
+    for parameter in parameters:
+        groups.setdefault(int(before / share), []).append(parameter)
+        before += parameter.numel()
+    return list(groups.values())
 
 
 @contextlib.contextmanager

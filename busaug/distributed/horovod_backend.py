@@ -20,15 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from busaug.distributed.communicator import Communicator
+from busaug.distributed.communicator import Communicator, gradient_groups
 from busaug.distributed.launch import Place
 from busaug.errors import InputError, PeerFailure
 
 T = TypeVar("T")
 
 _REMEDY = "Run scripts/install_horovod.sh in this environment, or start with torchrun"
-_GROUPS = 4
-"""Of gradients that travel together, while earlier layers' are still being computed."""
 
 
 def load_horovod() -> Any:
@@ -99,14 +97,14 @@ class HorovodCommunicator(Communicator):
         data = self.broadcast(own if self.rank == root else own.new_empty(size), root)
         return cast(T, pickle.loads(data.numpy().tobytes()))
 
-    def data_parallel(self, model: nn.Module, optimiser: Optimizer) -> tuple[nn.Module, Optimizer]:
+    def data_parallel(self, model: nn.Module, optimiser: Optimizer) -> Optimizer:
         hvd = self._hvd
         with self._peers("the first broadcast of the model"):
             wrapped = hvd.DistributedOptimizer(
                 optimiser,
                 named_parameters=model.named_parameters(),
                 op=hvd.Average,
-                groups=min(_GROUPS, sum(1 for _ in model.parameters())),
+                groups=gradient_groups(model),
             )
             wrapped.load_state_dict(optimiser.state_dict())  # the wrapper starts without
             # A fresh optimiser has nothing to tell, and Horovod would first give it a state by a
@@ -115,7 +113,7 @@ class HorovodCommunicator(Communicator):
             if self.broadcast_object(bool(optimiser.state)):
                 hvd.broadcast_optimizer_state(wrapped, root_rank=0)
             hvd.broadcast_parameters(model.state_dict(), root_rank=0)
-        return model, wrapped
+        return cast(Optimizer, wrapped)
 
     def close(self) -> None:
         self._hvd.shutdown()

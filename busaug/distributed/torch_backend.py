@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
+import functools
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from busaug.distributed.communicator import Communicator
+from busaug.distributed.communicator import Communicator, gradient_groups
 from busaug.distributed.launch import Place
 from busaug.errors import InputError, PeerFailure
 
 T = TypeVar("T")
-
-_NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
-_BUFFERS: Any = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
-"""Not sent before every step; the name of that option depends on torch's version."""
 
 
 class TorchCommunicator(Communicator):
@@ -59,13 +54,13 @@ class TorchCommunicator(Communicator):
             dist.broadcast_object_list(values, src=root)
         return values[0]
 
-    def data_parallel(self, model: nn.Module, optimiser: Optimizer) -> tuple[nn.Module, Optimizer]:
-        with _peers("the first broadcast of the model"):
-            replica = DistributedDataParallel(model, **_BUFFERS)
-            for tensor in model.buffers():
-                self.broadcast(tensor)
+    def data_parallel(self, model: nn.Module, optimiser: Optimizer) -> Optimizer:
+        for tensor in model.state_dict().values():
+            self.broadcast(tensor)
         optimiser.load_state_dict(self.broadcast_object(optimiser.state_dict()))
-        return replica, optimiser
+        averages = _Averages(gradient_groups(model), self.size)
+        optimiser.register_step_pre_hook(lambda *_: averages.finish())
+        return optimiser
 
     def close(self) -> None:
         if dist.is_initialized():
@@ -79,6 +74,45 @@ class TorchCommunicator(Communicator):
         with _peers("an all-reduce"):
             dist.all_reduce(tensor, dist.ReduceOp.SUM if how == "sum" else dist.ReduceOp.MAX)
         return tensor
+
+
+class _Averages:
+    """Averages gradients over ranks, a group as soon as it is complete, while backward goes on.
+
+    DistributedDataParallel does so too, but regroups after its first step: the sums of a resumed
+    run would come in another order.
+    """
+
+    def __init__(self, groups: list[list[nn.Parameter]], size: int) -> None:
+        self._groups = groups
+        self._size = size
+        self._missing = [len(group) for group in groups]
+        self._sent: list[tuple[dist.Work, Tensor, int]] = []
+        for index, group in enumerate(groups):
+            for parameter in group:
+                ready = functools.partial(self._ready, index)
+                parameter.register_post_accumulate_grad_hook(ready)
+
+    def _ready(self, index: int, _: Tensor) -> None:
+        self._missing[index] -= 1
+        if self._missing[index] == 0:
+            group = self._groups[index]
+            self._missing[index] = len(group)
+            flat = torch.cat([cast(Tensor, parameter.grad).flatten() for parameter in group])
+            with _peers("an average of gradients"):
+                self._sent.append((dist.all_reduce(flat, async_op=True), flat, index))
+
+    def finish(self) -> None:
+        """Wait for what is under way and put the means into the gradients."""
+        for work, flat, index in self._sent:
+            with _peers("an average of gradients"):
+                work.wait()
+            flat /= self._size
+            group = self._groups[index]
+            parts = flat.split([parameter.numel() for parameter in group])
+            for parameter, part in zip(group, parts, strict=True):
+                parameter.grad = part.view_as(parameter)
+        self._sent.clear()
 
 
 def _carriers(device: str) -> str:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from busaug.cli import app as program
 from busaug.cli.shared import resolve_compute
 from busaug.config import Config, load_config
-from busaug.distributed.communicator import Communicator, Single, agreed
+from busaug.distributed.communicator import Communicator, Single, agreed, gradient_groups
 from busaug.distributed.opening import open_communicator
 from busaug.errors import InputError, PeerFailure
 
@@ -179,3 +179,17 @@ def test_every_rank_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_failure_alone_is_raised_as_it_is() -> None:
     with pytest.raises(KeyError, match="mine"), agreed(Single()):
         raise KeyError("mine")
+
+
+@pytest.mark.parametrize("widths", [[1], [5, 5, 5, 5], [100, 1, 1, 1, 1], [3] * 50])
+def test_gradients_travel_in_at_most_four_groups(widths: list[int]) -> None:
+    model = torch.nn.ParameterList(torch.nn.Parameter(torch.zeros(width)) for width in widths)
+    frozen = torch.nn.Parameter(torch.zeros(7), requires_grad=False)
+    model.append(frozen)
+    groups = gradient_groups(model)
+    sent = [parameter for group in groups for parameter in group]
+    assert [id(p) for p in sent] == [id(p) for p in reversed(list(model)[:-1])]
+    assert len(groups) <= 4
+    assert all(groups)
+    # none is larger than its quarter and the one parameter that crosses into the next
+    assert max(sum(p.numel() for p in group) for group in groups) <= sum(widths) / 4 + max(widths)
