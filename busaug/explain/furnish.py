@@ -10,7 +10,7 @@ from busaug.errors import InputError
 from busaug.explain.rules import AlphaBetaConv, EpsilonLinear, RectifiedSum, ZBoxConv
 from busaug.explain.structure import Structure, structure_of
 from busaug.models.resnet import Add
-from busaug.ops.lrp import AlphaBetaRule
+from busaug.ops.lrp_layers import AlphaBetaRule
 
 # Layers whose ordinary backward pass already is their rule in the form R = a G (explain.rules).
 PASSIVE = (Add, nn.ReLU, nn.Identity, nn.Dropout, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)

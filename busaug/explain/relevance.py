@@ -20,7 +20,7 @@ from busaug.errors import InputError
 from busaug.explain.furnish import furnish
 from busaug.models.fold import fold_batchnorm
 from busaug.ops import lrp_steps
-from busaug.ops.lrp import AlphaBetaRule
+from busaug.ops.lrp_layers import AlphaBetaRule
 
 Composite = Literal["alpha2beta1", "alpha1beta0"]
 COMPOSITES: Mapping[Composite, AlphaBetaRule] = {

@@ -17,7 +17,7 @@ from busaug.errors import InputError
 from busaug.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from busaug.ops import lrp_steps
 from busaug.ops.linear_map import ConvShape
-from busaug.ops.lrp import AlphaBetaLayer, AlphaBetaRule, ZBoxLayer
+from busaug.ops.lrp_layers import AlphaBetaLayer, AlphaBetaRule, ZBoxLayer
 from busaug.ops.lrp_steps import Factor
 from busaug.reference.lrp import stabilise
 

@@ -1,8 +1,8 @@
 """Linear maps of layers, W and its transpose, in the form that is fastest to apply many times.
 
-A fully connected layer and a 1x1 convolution are matrix products. Other convolutions go through
-torch; on the CPU in float32 with weights packed once for oneDNN, where torch lets us, and with a
-transposed convolution of stride one as a forward one with flipped weights.
+A fully connected layer is a matrix product. Convolutions go through torch; on the CPU in float32
+with weights packed once for oneDNN, where torch lets us, and with a transposed convolution of
+stride one as a forward one with flipped weights.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class LinearMap(Protocol):
         """W a."""
 
     def transpose(self, s: Tensor, shape: torch.Size, out: Tensor | None = None) -> Tensor:
-        """W^T s with the shape of W's argument; written to ``out`` where one is given."""
+        """W^T s of the shape that W takes; written to ``out`` where one is given."""
 
 
 def linear_map(weight: Tensor, shape: ConvShape | None, *, packed: bool) -> LinearMap:
@@ -42,8 +42,6 @@ def linear_map(weight: Tensor, shape: ConvShape | None, *, packed: bool) -> Line
     """
     if shape is None:
         return _Matrix(weight)
-    if weight.shape[2:] == (1, 1) and shape.padding == (0, 0):
-        return _Pointwise(weight, shape.stride)
     if packed and weight.device.type == "cpu" and weight.dtype == torch.float32 and _can_pack():
         return _PackedConvolution(weight, shape)
     return _Convolution(weight, shape)
@@ -60,47 +58,6 @@ class _Matrix:
         return torch.mm(s, self.weight, out=out)
 
 
-class _Pointwise:
-    """A 1x1 convolution as a matrix product over the positions that its stride visits."""
-
-    def __init__(self, weight: Tensor, stride: tuple[int, int]) -> None:
-        self.weight = weight.flatten(1).contiguous()
-        self.stride = stride
-
-    def apply(self, a: Tensor) -> Tensor:
-        visited = self._visited(a)
-        batch, _, height, width = visited.shape
-        found = _positions(visited) @ self.weight.mT
-        return found.view(batch, height, width, len(self.weight)).permute(0, 3, 1, 2)
-
-    def transpose(self, s: Tensor, shape: torch.Size, out: Tensor | None = None) -> Tensor:
-        if out is None:
-            out = _channels_last(shape, s)
-        rows = out.permute(0, 2, 3, 1)
-        if self.stride == (1, 1) and rows.is_contiguous():
-            torch.mm(_positions(s), self.weight, out=rows.view(-1, shape[1]))
-            return out
-        visited = self._visited(out.zero_())
-        found = torch.mm(_positions(s), self.weight)
-        visited.copy_(found.view(visited.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2))
-        return out
-
-    def _visited(self, a: Tensor) -> Tensor:
-        down, right = self.stride
-        return a[:, :, ::down, ::right]
-
-
-def _channels_last(shape: torch.Size, like: Tensor) -> Tensor:
-    return torch.empty(
-        shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
-    )
-
-
-def _positions(a: Tensor) -> Tensor:
-    """(B, C, h, w) as a row of channels for each position; no copy of a channels-last map."""
-    return a.permute(0, 2, 3, 1).reshape(-1, a.shape[1])
-
-
 class _Convolution:
     def __init__(self, weight: Tensor, shape: ConvShape) -> None:
         self.weight, self.shape = weight.contiguous(memory_format=torch.channels_last), shape
@@ -111,7 +68,9 @@ class _Convolution:
 
     def transpose(self, s: Tensor, shape: torch.Size, out: Tensor | None = None) -> Tensor:
         # torch reads no value of the argument here, only its extents and memory format
-        argument = _channels_last(shape, s)
+        argument = torch.empty(
+            shape, dtype=s.dtype, device=s.device, memory_format=torch.channels_last
+        )
         with _exactly(s):
             found: Tensor = torch.ops.aten.convolution_backward(
                 s,

@@ -23,7 +23,7 @@ STABILISER = 1e-9
 
 def stabilise(z: Tensor, epsilon: float = STABILISER) -> Tensor:
     """Z moved away from zero by epsilon; zero counts as positive."""
-    return z + torch.where(z >= 0, epsilon, -epsilon)
+    return z + torch.where(z >= 0, z.new_tensor(epsilon), z.new_tensor(-epsilon))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,9 +156,8 @@ def quotients(
         z_pos, z_neg = z_pos + bias.clamp_min(0), z_neg + bias.clamp_max(0)
     share_pos, share_neg = torch.full_like(z_pos, alpha), torch.full_like(z_neg, -beta)
     if zero_part:
-        has_pos, has_neg = z_pos > 0, z_neg < 0
-        share_pos = torch.where(has_pos, torch.where(has_neg, alpha, 1.0), 0.0).to(z_pos)
-        share_neg = torch.where(has_neg, torch.where(has_pos, -beta, 1.0), 0.0).to(z_neg)
+        share_pos = torch.where(z_neg < 0, share_pos, 1.0).masked_fill(z_pos <= 0, 0.0)
+        share_neg = torch.where(z_pos > 0, share_neg, 1.0).masked_fill(z_neg >= 0, 0.0)
     s_pos = share_pos * relevance / stabilise(z_pos)
     s_neg = share_neg * relevance / stabilise(z_neg)
     return torch.cat([s_pos, s_neg], dim=1)

@@ -49,7 +49,7 @@ BUSAUG_INLINE void for_each_row(const LrpUnits& units, Range rows, const Real* b
         }
     } else {
         for (Index row = rows.begin; row < rows.end; ++row) {
-            work(row * length, BiasOfAll<Real>{bias[row % units.channels]});
+            work(row * length, BiasOfAll<Real>{bias[units.channel(row * length)]});
         }
     }
 }
