@@ -14,6 +14,10 @@ import torch
 _LINES = pytest.StashKey[list[str]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-race", action="store_true", help="time ours alone, not the references")
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """One thread, so that a ratio compares code and not schedulers."""
@@ -33,7 +37,8 @@ def summary(request: pytest.FixtureRequest) -> Callable[[str], None]:
 def race(
     request: pytest.FixtureRequest, benchmark, summary: Callable[[str], None]
 ) -> Callable[..., float | None]:
-    """race(ours, reference): how many times faster ours is; None when timing is disabled.
+    """race(ours, reference): how many times faster ours is; None when timing is disabled
+    or races are called off (--no-race).
 
     The two take turns in one process, so that a slow moment of the machine strikes both. The ratio
     is that of their fastest turns: other work on the machine only ever adds time.
@@ -42,7 +47,7 @@ def race(
     def run(
         ours: Callable[[], object], reference: Callable[[], object], *, turns: int = 5
     ) -> float | None:
-        if not benchmark.enabled:
+        if not benchmark.enabled or request.config.getoption("--no-race"):
             return None
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(turns):

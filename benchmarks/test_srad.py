@@ -49,9 +49,14 @@ def native(images, regions, options, *, threads=1, simd="auto"):
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("simd", supported_simd())
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    ("dtype", "simd"),
+    [
+        *[pytest.param(torch.float32, simd, id=f"float32-{simd}") for simd in supported_simd()],
+        pytest.param(torch.float64, "auto", id="float64"),
+    ],
+)
 def test_one_thread(benchmark, race, dtype, form, simd):
     images = speckled(side(benchmark), dtype=dtype)
     regions = quiet_regions_op(images)

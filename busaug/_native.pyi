@@ -43,8 +43,151 @@ def quiet_regions_cpu(
 def elementary_cpu(
     *, function: str, count: int, dtype: str, values: int, output: int, simd: str
 ) -> None: ...
+def gram_difference_cpu(
+    *,
+    products: int,
+    target: int,
+    difference: int,
+    loss: int,
+    dtype: str,
+    shape: tuple[int, int, int],
+    block: int,
+    threads: int,
+    simd: str,
+) -> None: ...
+def inner_products_cpu(
+    *,
+    x: int,
+    y: int,
+    output: int,
+    dtype: str,
+    shape: tuple[int, int],
+    threads: int,
+    simd: str,
+) -> None: ...
+def lrp_quotients_cpu(
+    *,
+    positive: int,
+    linear: int,
+    bias: int,
+    factor: int,
+    quotients: int,
+    dtype: str,
+    extents: tuple[int, int, int],
+    alpha: float,
+    beta: float,
+    rounding: float,
+    zero_part: bool,
+    absorb_bias: bool,
+    factor_kind: int,
+    parts: int,
+    threads: int,
+    simd: str,
+) -> int: ...
+def lrp_rectified_sum_cpu(
+    *,
+    left: int,
+    right: int,
+    bias: int,
+    output: int,
+    dtype: str,
+    extents: tuple[int, int, int],
+    threads: int,
+    simd: str,
+) -> None: ...
+def lrp_split_cpu(
+    *,
+    inputs: int,
+    split: int,
+    dtype: str,
+    extents: tuple[int, int, int],
+    threads: int,
+    simd: str,
+) -> None: ...
+def lrp_merge_cpu(
+    *,
+    inputs: int,
+    back: int,
+    merged: int,
+    dtype: str,
+    extents: tuple[int, int, int],
+    threads: int,
+    simd: str,
+) -> None: ...
+def lrp_product_cpu(
+    *,
+    left: int,
+    right: int,
+    product: int,
+    sums: int,
+    dtype: str,
+    extents: tuple[int, int, int],
+    threads: int,
+    simd: str,
+) -> None: ...
 
-# The following are there only where nvcc was found at build time.
+# What follows is there only where nvcc was found at build time.
+def lrp_quotients_cuda(
+    *,
+    positive: int,
+    linear: int,
+    bias: int,
+    factor: int,
+    quotients: int,
+    dtype: str,
+    extents: tuple[int, int, int],
+    alpha: float,
+    beta: float,
+    rounding: float,
+    zero_part: bool,
+    absorb_bias: bool,
+    factor_kind: int,
+    parts: int,
+    device: int,
+    stream: int,
+) -> int: ...
+def lrp_rectified_sum_cuda(
+    *,
+    left: int,
+    right: int,
+    bias: int,
+    output: int,
+    dtype: str,
+    extents: tuple[int, int, int],
+    device: int,
+    stream: int,
+) -> None: ...
+def lrp_split_cuda(
+    *,
+    inputs: int,
+    split: int,
+    dtype: str,
+    extents: tuple[int, int, int],
+    device: int,
+    stream: int,
+) -> None: ...
+def lrp_merge_cuda(
+    *,
+    inputs: int,
+    back: int,
+    merged: int,
+    dtype: str,
+    extents: tuple[int, int, int],
+    device: int,
+    stream: int,
+) -> None: ...
+def lrp_product_cuda(
+    *,
+    left: int,
+    right: int,
+    product: int,
+    sums: int,
+    dtype: str,
+    extents: tuple[int, int, int],
+    device: int,
+    stream: int,
+) -> None: ...
+
 class GramTask:
     def __init__(
         self, *, shape: tuple[int, int, int], dtype: str, channels_innermost: bool

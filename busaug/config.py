@@ -44,6 +44,8 @@ class StyleConfig(Section):
 
     size: int = Field(224, ge=32, le=4096, description="side of the square image, pixels")
     backbone: Literal["resnet50", "vgg19"] = "resnet50"
+    layers: str = Field("default", description="layer set of the backbone: default, shallow, deep")
+    softmax: bool = Field(False, description="smooth activations by a softmax a layer (SWAG)")
     fusion: Literal["FM", "GM", "UM", "SR"] = Field("FM", description="multi-reference target")
     references: int = Field(4, ge=1, le=64, description="k, images in a reference set")
     iterations: int = Field(150, ge=1, le=100_000, description="loss evaluations an image")
@@ -52,6 +54,9 @@ class StyleConfig(Section):
     step: float = Field(0.005, gt=0.0, le=1.0, description="Adam's first step, cosine to a tenth")
     history: int = Field(10, ge=1, le=100, description="L-BFGS curvature pairs an image")
     smoothing: int = Field(2, ge=0, le=8, description="binomial passes that band-limit steps")
+    plateau: int = Field(
+        50, ge=0, description="an image that gained < 0.1 % in so many evaluations ends, 0 never"
+    )
     start: Literal["content", "noise"] = Field("content", description="first iterate")
     calibration_pairs: int = Field(32, ge=1, le=1024, description="pairs that set the balance")
 
@@ -89,8 +94,12 @@ class TrainConfig(Section):
 
     size: int = Field(224, ge=32, le=4096)
     epochs: int = Field(20, ge=1, le=10_000)
-    batch: int = Field(32, ge=2, le=65_536)
-    learning_rate: float = Field(1e-4, gt=0.0)
+    batch: int = Field(32, ge=2, le=65_536, description="images an update, over all processes")
+    learning_rate: float = Field(1e-4, gt=0.0, description="for a batch of 32")
+    learning_rate_scaling: Literal["none", "linear", "sqrt"] = Field(
+        "none", description="how the rate follows batch/32: none, linear or sqrt"
+    )
+    warmup_epochs: int = Field(0, ge=0, description="epochs of a linear rise to the rate")
     momentum: float = Field(0.9, ge=0.0, lt=1.0)
     weight_decay: float = Field(1e-4, ge=0.0)
     dropout: float = Field(0.5, ge=0.0, lt=1.0)
@@ -99,6 +108,9 @@ class TrainConfig(Section):
     plateau_factor: float = Field(0.2, gt=0.0, lt=1.0)
     learning_rate_min: float = Field(1e-6, ge=0.0)
     srad_scale: int = Field(1, ge=0, le=64, description="despeckling scale of inputs, 0 for none")
+    precision: Literal["single", "mixed"] = Field(
+        "single", description="mixed: bfloat16 products, on devices only"
+    )
 
 
 class ComputeConfig(Section):
@@ -122,6 +134,12 @@ class Config(Section):
     def _single_reference(self) -> Config:
         if self.style.fusion == "SR" and self.style.references != 1:
             raise ValueError("style.fusion SR takes exactly one reference: set style.references=1")
+        return self
+
+    @model_validator(mode="after")
+    def _mixed_on_devices(self) -> Config:
+        if self.train.precision == "mixed" and self.compute.device == "cpu":
+            raise ValueError("train.precision=mixed needs compute.device=cuda")
         return self
 
     def sections(self, *names: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Progress and messages: live bars on a terminal, plain lines elsewhere. Nothing else prints.
 
 Results go to standard output, progress and warnings to standard error, so that ``--json`` can be
-piped.
+piped. Of several processes rank 0 alone shows results and progress; a warning names its rank.
 """
 
 from __future__ import annotations
@@ -27,6 +27,16 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 _PLAIN_INTERVAL_S = 10.0
 
 
+_rank: int | None = None
+
+
+def speak_for(rank: int) -> None:
+    """Be the voice of one process among several: all but rank 0 only warn."""
+    global _rank
+    _rank = rank
+    out.quiet = rank > 0
+
+
 def say(message: str) -> None:
     """A line for the user on standard output; the text is shown as it is (no markup)."""
     out.print(message, markup=False)
@@ -34,16 +44,24 @@ def say(message: str) -> None:
 
 def warn(message: str) -> None:
     """A warning line on standard error."""
-    err.print(f"warning: {message}", markup=False, style="yellow")
+    who = "" if _rank is None else f"rank {_rank}: "
+    err.print(f"{who}warning: {message}", markup=False, style="yellow")
 
 
 class Advance(Protocol):
     def __call__(self, count: int = 1, *, note: str = "") -> None: ...
 
 
+def _silent(count: int = 1, *, note: str = "") -> None:
+    pass
+
+
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Advance]:
     """A progress display for ``total`` steps; call what it yields after each finished step."""
+    if out.quiet:
+        yield _silent
+        return
     if err.is_terminal:
         columns = (
             TextColumn("{task.description}"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -16,8 +16,8 @@ def gather() -> dict[str, Any]:
     """Facts for ``busaug info``, ready for JSON.
 
     ``versions`` (None: not installed), ``native`` (see ``busaug.ops._backend.build_info``),
-    ``devices``, ``distributed`` (back end to whether it can be used) and ``weights`` (backbone to
-    the file found without a download, or None).
+    ``devices``, ``distributed`` (this process's launcher and back end, what torch and Horovod can
+    carry) and ``weights`` (backbone to the file found without a download, or None).
     """
     from busaug.ops._backend import build_info
 
@@ -75,25 +75,51 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _distributed() -> dict[str, bool]:
+def _distributed() -> dict[str, Any]:
+    return {**_this_process(), "torch": _torch_carriers(), "horovod": _horovod()}
+
+
+def _this_process() -> dict[str, Any]:
+    """Who started this process, and which back end it would take."""
+    from busaug.distributed.launch import choose, detect
+    from busaug.errors import InputError
+
+    facts: dict[str, Any] = {"launcher": None, "processes": 1, "backend": None, "problem": None}
+    try:
+        place = detect()
+        facts |= {"launcher": place.launcher, "processes": place.size}
+        facts["backend"] = choose(place)
+    except InputError as error:
+        facts["problem"] = error.what
+    return facts
+
+
+def _torch_carriers() -> dict[str, bool]:
     import torch.distributed
 
-    found = {"gloo": False, "nccl": False, "mpi": False}
-    if torch.distributed.is_available():
-        found = {
-            "gloo": torch.distributed.is_gloo_available(),
-            "nccl": torch.distributed.is_nccl_available(),
-            "mpi": torch.distributed.is_mpi_available(),
-        }
-    return {**found, "horovod": _has_horovod()}
+    if not torch.distributed.is_available():
+        return {"gloo": False, "nccl": False, "mpi": False}
+    return {
+        "gloo": torch.distributed.is_gloo_available(),
+        "nccl": torch.distributed.is_nccl_available(),
+        "mpi": torch.distributed.is_mpi_available(),
+    }
 
 
-def _has_horovod() -> bool:
-    """Whether Horovod was built for this torch: without that the import leaves no ``init``."""
+def _horovod() -> dict[str, Any]:
+    """Whether Horovod can start here, with what it was built, or what is wrong with it."""
+    from busaug.distributed.horovod_backend import load_horovod
+    from busaug.errors import InputError
+
+    facts: dict[str, Any] = {"version": None, "problem": None}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        facts["version"] = importlib.metadata.version("horovod")
     try:
-        return hasattr(importlib.import_module("horovod.torch"), "init")
-    except Exception:  # a broken build raises anything, from ImportError to its own types
-        return False
+        hvd = load_horovod()
+    except InputError as error:
+        return {**facts, "problem": error.what, "gloo": False, "nccl": False, "mpi": False}
+    built = {name: bool(getattr(hvd, f"{name}_built")()) for name in ("gloo", "nccl", "mpi")}
+    return {**facts, **built}
 
 
 def _weights() -> dict[str, str | None]:

@@ -21,3 +21,12 @@ class InputError(BusaugError):
 
 class OutputError(BusaugError):
     """A place that cannot be written: full, forbidden, or owned by another run."""
+
+
+class PeerFailure(Exception):
+    """Another process of the run has failed or gone, so that this one cannot go on."""
+
+    def __init__(self, reason: str, *, reported: bool = False) -> None:
+        super().__init__(reason)
+        self.reported = reported
+        """Whether the process that failed tells why itself."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from busaug import __version__
 from busaug.config import canonical_hash
@@ -17,6 +17,9 @@ from busaug.errors import OutputError
 from busaug.files import explain_write_errors, read_json, write_json
 
 RUN_FILE = "run.json"
+
+Resume = Literal["never", "if-possible", "always"]
+"""What to do about a run that was stopped: start anew, continue where there is one, insist."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +69,8 @@ def open_run(
             remedy="Choose another output folder",
         )
     if before.get("hash") != run.hash:
-        changes = "; ".join(_differences(before["identity"], dict(identity)))
         raise OutputError(
-            f"{path} belongs to another run ({changes})",
+            f"{path} belongs to another run ({differences(before['identity'], identity)})",
             remedy="Choose another output folder, or repeat the old configuration",
         )
     if not resume:
@@ -84,13 +86,17 @@ def read_run(path: Path) -> dict[str, Any] | None:
     return read_json(file) if file.is_file() else None
 
 
-def _differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """The leaves in which two identities differ, by dotted name."""
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The leaves in which two identities differ, by dotted name, for a message."""
+    return "; ".join(_leaves(before, now))
+
+
+def _leaves(before: Any, now: Any, name: str = "") -> list[str]:
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         found: list[str] = []
         for key in dict.fromkeys([*now, *before]):
             path = f"{name}.{key}" if name else str(key)
-            found += _differences(before.get(key), now.get(key), path)
+            found += _leaves(before.get(key), now.get(key), path)
         return found
     return [] if before == now else [f"{name}: {_short(before)} there, {_short(now)} here"]
 

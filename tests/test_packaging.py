@@ -123,6 +123,43 @@ def test_every_dependency_is_pinned_and_hooks_use_the_pins() -> None:
     assert all(pins[name] == {version} for name, version in used)
 
 
+def test_horovod_is_of_one_version() -> None:
+    script = (ROOT / "scripts/install_horovod.sh").read_text()
+    (version,) = re.findall(r"^version=(.*)$", script, flags=re.MULTILINE)
+    assert f"\nhorovod=={version}\n" in (ROOT / "constraints.txt").read_text()
+    extra = [text for text in importlib.metadata.requires("busaug") if "horovod" in text]
+    assert [text.split(";")[0].strip() for text in extra] == [f"horovod[pytorch]=={version}"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sees_torch", "problem"),
+    [
+        (["--ncc"], True, "unknown option --ncc"),
+        ([], False, "has no torch. Install busaug first"),
+        pytest.param(
+            *(["--nccl"], True, "has no CUDA"),
+            marks=pytest.mark.skipif(bool(torch.version.cuda), reason="this torch has CUDA"),
+        ),
+    ],
+)
+def test_horovod_is_not_built_where_it_cannot_be(
+    tmp_path: Path, options: list[str], sees_torch: bool, problem: str
+) -> None:
+    python = tmp_path / "python"
+    flag = "" if sees_torch else " -S"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}"{flag} "$@"\n')
+    python.chmod(0o755)
+    result = subprocess.run(
+        [str(ROOT / "scripts/install_horovod.sh"), "--cache", str(tmp_path / "cache"), *options],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHON": str(python)},
+    )
+    assert result.returncode == 2
+    assert problem in result.stderr
+    assert not (tmp_path / "cache").exists()
+
+
 def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 

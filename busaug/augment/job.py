@@ -69,7 +69,10 @@ class Job:
     def extractor(self) -> FeatureExtractor:
         torch.set_num_threads(self.config.compute.threads)
         device = open_device(self.config.compute.device)
-        return FeatureExtractor(self.config.style.backbone, self.weights).to(device)
+        style = self.config.style
+        return FeatureExtractor(
+            style.backbone, self.weights, style.layers, softmax=style.softmax
+        ).to(device)
 
     def engine(self, extractor: FeatureExtractor, balance: float, maps_folder: Path) -> Engine:
         maps = RelevanceMaps(self.predictor, self.config, maps_folder) if self.predictor else None

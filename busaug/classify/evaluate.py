@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from busaug import console
 from busaug.classify.inputs import ImageSet, load_set
 from busaug.classify.metrics import Floats, Scores, score
+from busaug.classify.predict import gather_logits
 from busaug.data.catalog import Catalog, Split
-from busaug.device import open_device
+from busaug.distributed.communicator import Communicator, Single, agreed
 from busaug.errors import InputError
-from busaug.models.classifier import load_classifier
-from busaug.models.preprocess import imagenet_normalise
-from busaug.trace import span
+from busaug.models.classifier import ClassifierInfo, load_classifier
 
 _DECIMALS = 7
 """Of stored probabilities: what float32 holds."""
@@ -57,19 +53,6 @@ class Evaluation:
         }
 
 
-def predict_logits(model: nn.Module, images: Tensor, batch: int) -> Iterator[Tensor]:
-    """Logits (b, C) on the CPU of each batch of images (N, 1, S, S); the model is put in eval mode.
-
-    Every image is predicted: the last batch is what is left.
-    """
-    model.eval()
-    device = next(model.parameters()).device
-    for part in torch.split(images, batch):
-        with span("predict"), torch.no_grad():
-            logits = model(imagenet_normalise(part.to(device))).detach().cpu()
-        yield logits
-
-
 def assess(images: ImageSet, logits: Tensor, classes: tuple[str, ...]) -> Evaluation:
     """Metrics of logits (N, C) for an image set."""
     probability = np.asarray(logits.double().softmax(dim=1))
@@ -77,13 +60,28 @@ def assess(images: ImageSet, logits: Tensor, classes: tuple[str, ...]) -> Evalua
 
 
 def evaluate(
-    checkpoint: Path, catalog: Catalog, split: Split, *, batch: int = 32, device: str = "cpu"
+    checkpoint: Path,
+    catalog: Catalog,
+    split: Split,
+    *,
+    batch: int = 32,
+    device: str = "cpu",
+    comm: Communicator | None = None,
 ) -> Evaluation:
     """Every image of a Catalog's split through a checkpoint (a file or a ``busaug train`` folder).
 
     Raises InputError where the Catalog's classes are not the checkpoint's, or the split is empty.
     """
-    place = open_device(device)
+    comm = comm or Single()
+    with agreed(comm):
+        model, info = _open(checkpoint, catalog)
+        model.to(comm.device(device))
+    images = load_set([catalog.split(split)], info, split, comm)
+    logits = gather_logits(model, images.images, batch, comm, progress="predict")
+    return assess(images, logits, info.classes)
+
+
+def _open(checkpoint: Path, catalog: Catalog) -> tuple[nn.Module, ClassifierInfo]:
     model, info = load_classifier(checkpoint)
     if catalog.labels != info.classes:
         raise InputError(
@@ -91,11 +89,4 @@ def evaluate(
             f"{checkpoint} has {', '.join(info.classes)}",
             remedy="Prepare the data set with the checkpoint's --classes",
         )
-    images = load_set([catalog.split(split)], info, split)
-    model.to(place)
-    parts = []
-    with console.progress("predict", len(images)) as advance:
-        for logits in predict_logits(model, images.images, batch):
-            parts.append(logits)
-            advance(len(logits))
-    return assess(images, torch.cat(parts), info.classes)
+    return model, info

@@ -11,6 +11,7 @@ from torch import Tensor
 from busaug import console
 from busaug.data.catalog import Catalog, Record
 from busaug.data.images import load_batch
+from busaug.distributed.communicator import Communicator, Single, agreed
 from busaug.errors import InputError
 from busaug.models.classifier import ClassifierInfo
 from busaug.models.preprocess import despeckle_inputs
@@ -40,16 +41,39 @@ class ImageSet:
         return dict(zip(classes, found, strict=True))
 
 
-def load_set(catalogs: Sequence[Catalog], info: ClassifierInfo, what: str) -> ImageSet:
+def load_set(
+    catalogs: Sequence[Catalog], info: ClassifierInfo, what: str, comm: Communicator | None = None
+) -> ImageSet:
     """Read and prepare every image of the Catalogs (filter them to a split first).
 
-    An unreadable image is skipped, warned of and listed. Raises InputError for a class that the
-    classifier does not have, and where no image is left; ``what`` names the set there.
+    Every rank reads its share, and all get the whole. An unreadable image is skipped, warned of and
+    listed. Raises InputError for a class that the classifier does not have, and where no image is
+    left; ``what`` names the set there.
     """
+    comm = comm or Single()
     items = [(catalog, record) for catalog in catalogs for record in catalog.records]
+    with agreed(comm):
+        share = _read(items[comm.share(len(items))], info, what)
+    own = share.images
+    shares = comm.gather(dataclasses.replace(share, images=torch.empty(0)))
+    chunks = []
+    for rank, part in enumerate(shares):
+        images = own if rank == comm.rank else own.new_empty(len(part), *own.shape[1:])
+        chunks.append(comm.broadcast(images, root=rank))
+    if not sum(map(len, shares)):
+        raise InputError(f"there is no readable {what} image", remedy="Prepare a larger data set")
+    return ImageSet(
+        tuple(name for part in shares for name in part.ids),
+        torch.cat(chunks) if len(chunks) > 1 else own,
+        torch.cat([part.targets for part in shares]),
+        tuple(row for part in shares for row in part.skipped),
+    )
+
+
+def _read(items: Sequence[tuple[Catalog, Record]], info: ClassifierInfo, what: str) -> ImageSet:
     ids: list[str] = []
     targets: list[int] = []
-    chunks: list[Tensor] = []
+    chunks = [torch.empty(0, 1, info.size, info.size)]
     skipped: list[dict[str, str]] = []
     with console.progress(f"read {what} images", len(items)) as advance:
         for begin in range(0, len(items), _CHUNK):
@@ -68,9 +92,8 @@ def load_set(catalogs: Sequence[Catalog], info: ClassifierInfo, what: str) -> Im
             if planes:
                 chunks.append(despeckle_inputs(torch.cat(planes), info))
             advance(len(items[begin : begin + _CHUNK]))
-    if not chunks:
-        raise InputError(f"there is no readable {what} image", remedy="Prepare a larger data set")
-    return ImageSet(tuple(ids), torch.cat(chunks), torch.tensor(targets), tuple(skipped))
+    found = torch.tensor(targets, dtype=torch.int64)
+    return ImageSet(tuple(ids), torch.cat(chunks), found, tuple(skipped))
 
 
 def training_rows(catalog: Catalog, synthetic: Sequence[Catalog]) -> list[Catalog]:

@@ -1,56 +1,30 @@
-"""Training of the ResNet-50 classifier: SGD, plateau schedule, early stop, best epoch restored."""
+"""``busaug train``: check the inputs, train the ResNet-50 classifier, write the run folder."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
-import dataclasses
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.optim.swa_utils import update_bn
+from torch import nn
 
-from busaug import console
-from busaug.classify.evaluate import assess, predict_logits
+from busaug.classify.checkpoint import Checkpoint
+from busaug.classify.fit import Fit, fit
 from busaug.classify.inputs import ImageSet, load_set, training_rows
+from busaug.classify.replica import Replica
+from busaug.classify.schedule import scaled_rate
 from busaug.config import Config
 from busaug.data.catalog import Catalog, shared_groups
-from busaug.device import open_device
+from busaug.distributed.communicator import Communicator, Single, agreed
 from busaug.errors import InputError
 from busaug.files import atomic_folder, write_json, write_jsonl
 from busaug.models.classifier import ClassifierInfo, build_classifier, save_classifier
-from busaug.models.preprocess import imagenet_normalise
 from busaug.models.resnet import Bottleneck, ResNet
 from busaug.models.weights import Weights, load_state
-from busaug.runfolder import RunFolder
-from busaug.seeding import draw, key_seed
-from busaug.trace import span
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Fit:
-    """A finished training; the model holds the best epoch's weights."""
-
-    history: tuple[Mapping[str, Any], ...]
-    """One row an epoch: epoch, train_loss, val_loss, val_accuracy, lr, updates (so far)."""
-    best_epoch: int
-    """Counted from 1; of the smallest validation loss."""
-    val_logits: Tensor
-    """(n_val, C) of the best epoch."""
-
-    @property
-    def updates(self) -> int:
-        """Optimiser updates made."""
-        return int(self.history[-1]["updates"])
-
-    @property
-    def best_val_loss(self) -> float:
-        return float(self.history[self.best_epoch - 1]["val_loss"])
+from busaug.runfolder import Resume, RunFolder
+from busaug.seeding import key_seed
 
 
 def train(
@@ -59,21 +33,24 @@ def train(
     config: Config,
     weights: Weights,
     synthetic: Sequence[Catalog] = (),
+    *,
+    comm: Communicator | None = None,
+    resume: Resume = "if-possible",
 ) -> dict[str, Any]:
     """Train on a Catalog's training split and write the run folder; gives the run's summary.
 
     ``out`` appears when all is done: ``model.safetensors`` (best epoch), ``history.jsonl``,
     ``metrics_val.json``, ``run.json``. ``synthetic`` Catalogs join the training images only.
+    A training that was stopped goes on after its last finished epoch, as ``resume`` says. With
+    several ranks each computes its share of every batch, and rank 0 writes.
     Raises InputError for a leak between splits, a class without training images, an empty
-    validation split, or a training that diverges.
+    validation split, or a training that diverges (on one rank; PeerFailure on the others).
     """
-    if len(catalog.labels) < 2:
-        raise InputError(
-            f"{catalog.root} has the one class {catalog.labels[0]}",
-            remedy="Prepare a data set of two classes or more",
-        )
+    comm = comm or Single()
     torch.set_num_threads(config.compute.threads or torch.get_num_threads())
-    open_device(config.compute.device)
+    with agreed(comm):
+        rows = _training_rows(catalog, synthetic)
+        comm.device(config.compute.device)
     info = ClassifierInfo(
         classes=catalog.labels,
         size=config.train.size,
@@ -82,28 +59,29 @@ def train(
         dropout=config.train.dropout,
         weights=weights.name,
     )
-    if shared := shared_groups(catalog.records):
-        raise InputError(
-            f"{catalog.root} leaks: group {shared[0]} is in more than one split",
-            remedy="Make the Catalog with 'busaug prepare'",
-        )
-    rows = training_rows(catalog, synthetic)
     identity = {
         "config": config.sections("train", "srad", "compute"),
         "catalog": catalog.hash,
         "synthetic": [part.hash for part in synthetic],
         "weights": weights.sha256,
     }
-    with atomic_folder(out) as folder:
-        training = load_set(rows, info, "training")
-        validation = load_set([catalog.split("val")], info, "validation")
-        _check_classes(training, info.classes, catalog.root)
+    checkpoint = Checkpoint(RunFolder(out, "train", identity))
+    with _root_folder(out, comm) as folder:
+        with agreed(comm):
+            start = checkpoint.load(resume) if comm.is_root else None
+        training = load_set(rows, info, "training", comm)
+        validation = load_set([catalog.split("val")], info, "validation", comm)
+        with agreed(comm):
+            _check_classes(training, info.classes, catalog.root)
 
         model = start_model(info, weights, config.seed)
-        if not weights.pretrained:
-            measure_statistics(model, training, config)
-        result = fit(model, training, validation, config)
-        assessed = assess(validation, result.val_logits, info.classes)
+        if not weights.pretrained and comm.broadcast_object(start is None):
+            measure_statistics(model, training, config, comm)
+        try:
+            result = fit(model, training, validation, config, comm, start, checkpoint.save)
+        except InputError:  # with these settings it would fail again
+            checkpoint.remove()
+            raise
 
         summary = {
             "classes": list(info.classes),
@@ -118,13 +96,57 @@ def train(
             "best_epoch": result.best_epoch,
             "best_val_loss": result.best_val_loss,
             "updates": result.updates,
+            "learning_rate": {
+                "scaling": config.train.learning_rate_scaling,
+                "scaled": scaled_rate(config.train),
+                "warmup_epochs": config.train.warmup_epochs,
+            },
+            "distributed": {"backend": comm.backend, "processes": comm.size},
             "skipped": [*training.skipped, *validation.skipped],
         }
-        save_classifier(folder / "model.safetensors", model, info)
-        write_jsonl(folder / "history.jsonl", (dict(row) for row in result.history))
-        write_json(folder / "metrics_val.json", {"split": "val", **assessed.row()})
-        RunFolder(folder, "train", identity).write(**summary)
+        with agreed(comm):
+            if folder is not None:
+                save_classifier(folder / "model.safetensors", model, info)
+                write_jsonl(folder / "history.jsonl", (dict(row) for row in result.history))
+                _write_metrics(folder, validation, result, info)
+                RunFolder(folder, "train", identity).write(**summary)
+    if comm.is_root:
+        checkpoint.remove()
     return summary
+
+
+def _write_metrics(folder: Path, validation: ImageSet, result: Fit, info: ClassifierInfo) -> None:
+    # scikit-learn takes seconds to import, and only rank 0 needs it
+    from busaug.classify.evaluate import assess
+
+    assessed = assess(validation, result.val_logits, info.classes)
+    write_json(folder / "metrics_val.json", {"split": "val", **assessed.row()})
+
+
+@contextlib.contextmanager
+def _root_folder(out: Path, comm: Communicator) -> Iterator[Path | None]:
+    """An ``atomic_folder`` on rank 0, whose troubles all ranks share; None on the others."""
+    with contextlib.ExitStack() as stack:
+        with agreed(comm):
+            folder = stack.enter_context(atomic_folder(out)) if comm.is_root else None
+        yield folder
+        with agreed(comm):
+            stack.close()
+
+
+def _training_rows(catalog: Catalog, synthetic: Sequence[Catalog]) -> list[Catalog]:
+    """The Catalogs to train on, after all that can be said against them without reading images."""
+    if len(catalog.labels) < 2:
+        raise InputError(
+            f"{catalog.root} has the one class {catalog.labels[0]}",
+            remedy="Prepare a data set of two classes or more",
+        )
+    if shared := shared_groups(catalog.records):
+        raise InputError(
+            f"{catalog.root} leaks: group {shared[0]} is in more than one split",
+            remedy="Make the Catalog with 'busaug prepare'",
+        )
+    return training_rows(catalog, synthetic)
 
 
 def start_model(info: ClassifierInfo, weights: Weights, seed: int) -> ResNet:
@@ -145,121 +167,11 @@ def start_model(info: ClassifierInfo, weights: Weights, seed: int) -> ResNet:
     return model
 
 
-def measure_statistics(model: nn.Module, training: ImageSet, config: Config) -> None:
-    """Set BatchNorm's running statistics to those of the training images.
-
-    Random weights have none worth keeping, and the few updates of a small set leave the running
-    values far behind.
-    """
-    device = open_device(config.compute.device)
-    model.to(device)
-    parts = minibatches(torch.arange(len(training)), config.train.batch)
-    with _repeatable(device):
-        update_bn((imagenet_normalise(training.images[rows].to(device)) for rows in parts), model)
-
-
-def fit(model: nn.Module, training: ImageSet, validation: ImageSet, config: Config) -> Fit:
-    """Train ``model`` in place and leave it with the best epoch's weights, on its device.
-
-    Cross-entropy, SGD with momentum. After ``plateau_patience`` epochs without a better validation
-    loss the rate falls by ``plateau_factor``, after ``patience`` epochs training stops. The same
-    arguments on the same machine give the same weights.
-    """
-    settings = config.train
-    device = open_device(config.compute.device)
-    model.to(device)
-    optimiser = torch.optim.SGD(
-        model.parameters(),
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-    )
-    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimiser,
-        factor=settings.plateau_factor,
-        # torch acts in the epoch after its patience is used up
-        patience=max(settings.plateau_patience - 1, 0),
-        min_lr=settings.learning_rate_min,
-    )
-    history: list[Mapping[str, Any]] = []
-    best = (math.inf, 0, torch.empty(0), model.state_dict())
-    updates = 0
-    total = settings.epochs * len(minibatches(torch.arange(len(training)), settings.batch))
-    with _repeatable(device), console.progress("train", total) as advance:
-        for epoch in range(1, settings.epochs + 1):
-            order = draw("training-order", config.seed, epoch).permutation(len(training))
-            torch.manual_seed(key_seed("dropout", config.seed, epoch))
-            rate = float(optimiser.param_groups[0]["lr"])
-            train_loss = 0.0
-            model.train()
-            for rows in minibatches(torch.from_numpy(order), settings.batch):
-                loss = _update(model, optimiser, training.images[rows], training.targets[rows])
-                train_loss += loss * len(rows) / len(training)
-                updates += 1
-                advance(note=f"epoch {epoch}/{settings.epochs}  loss {loss:.3f}")
-            logits = torch.cat(list(predict_logits(model, validation.images, settings.batch)))
-            val_loss = float(F.cross_entropy(logits, validation.targets))
-            if not math.isfinite(train_loss + val_loss):
-                raise InputError(
-                    f"training diverged in epoch {epoch}: train loss {train_loss}, validation "
-                    f"loss {val_loss}, learning rate {rate:g}",
-                    remedy="Lower train.learning_rate",
-                )
-            accuracy = float((logits.argmax(dim=1) == validation.targets).double().mean())
-            history.append(
-                {
-                    "epoch": epoch,
-                    "train_loss": train_loss,
-                    "val_loss": val_loss,
-                    "val_accuracy": accuracy,
-                    "lr": rate,
-                    "updates": updates,
-                }
-            )
-            schedule.step(val_loss)
-            if val_loss < best[0]:
-                best = (val_loss, epoch, logits, copy.deepcopy(model.state_dict()))
-            elif epoch - best[1] >= settings.patience:
-                break
-    model.load_state_dict(best[3])
-    model.eval()
-    return Fit(tuple(history), best_epoch=best[1], val_logits=best[2])
-
-
-def minibatches(order: Tensor, size: int) -> list[Tensor]:
-    """An order of images (n,) cut into batches; a last one of a single image joins the one before.
-
-    Batch statistics of one image do not exist, and no image is dropped.
-    """
-    parts = list(torch.split(order, size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
-
-
-def _update(
-    model: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, targets: Tensor
-) -> float:
-    device = next(model.parameters()).device
-    with span("train-update"):
-        logits = model(imagenet_normalise(images.to(device)))
-        loss = F.cross_entropy(logits, targets.to(device))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        return float(loss.detach())
-
-
-@contextlib.contextmanager
-def _repeatable(device: torch.device) -> Iterator[None]:
-    """Keep torch's global generators as they were, and cuDNN to its repeatable algorithms."""
-    devices = [device] if device.type == "cuda" else []
-    cudnn = torch.backends.cudnn
-    with (
-        torch.random.fork_rng(devices=devices),
-        cudnn.flags(benchmark=False, deterministic=True, allow_tf32=cudnn.allow_tf32),
-    ):
-        yield
+def measure_statistics(
+    model: nn.Module, training: ImageSet, config: Config, comm: Communicator
+) -> None:
+    """Set BatchNorm's running statistics to those of the training images."""
+    Replica(model, config, comm).measure_statistics(training, config.train.batch)
 
 
 def _check_classes(training: ImageSet, classes: Sequence[str], root: Path) -> None:

@@ -9,7 +9,8 @@ import typer
 
 from busaug import console
 from busaug.cli import commands
-from busaug.errors import BusaugError
+from busaug.distributed.launch import Place, detect
+from busaug.errors import BusaugError, InputError, PeerFailure
 
 app = typer.Typer(
     name="busaug",
@@ -23,6 +24,26 @@ for command in commands():
     app.command()(command)
 
 
+_SHARED = frozenset({"train", "evaluate"})
+"""Commands that several processes do together."""
+_HARMLESS = frozenset({"info", "settings"})
+"""Commands that may as well be run by each."""
+
+
+@app.callback()
+def refuse_copies(context: typer.Context) -> None:
+    """Refuse to run a command once a process, where a launcher has started several."""
+    name = context.invoked_subcommand
+    if name in _SHARED | _HARMLESS:
+        return
+    place = detect()
+    if place.size > 1 and place.launcher != "srun":  # srun starts separate runs as well
+        raise InputError(
+            f"'busaug {name}' is for one process, {place.launcher} started {place.size}",
+            remedy=f"Start it without {place.launcher}",
+        )
+
+
 def main() -> None:
     """Run a command: exit code 0 done, 1 failed, 2 bad input (one line on standard error)."""
     try:
@@ -30,8 +51,25 @@ def main() -> None:
     except BusaugError as error:
         if os.environ.get("BUSAUG_DEBUG"):
             raise
-        console.err.print(f"error: {error}", markup=False, style="red")
+        _complain(f"error: {error}", style="red")
         sys.exit(2)
-    except KeyboardInterrupt:
-        console.err.print("interrupted", markup=False)
+    except PeerFailure as failure:
+        if not failure.reported:
+            _complain(f"stopped, since {failure}")
         sys.exit(1)
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        sys.exit(1)
+    except Exception:
+        _complain("failed:")
+        raise
+
+
+def _complain(message: str, style: str | None = None) -> None:
+    """A line on standard error, with the rank where there are several."""
+    try:
+        place = detect()
+    except InputError:  # then the message says so
+        place = Place()
+    who = f"{place}: " if place.size > 1 else ""
+    console.err.print(f"{who}{message}", markup=False, style=style)

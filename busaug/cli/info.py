@@ -47,9 +47,7 @@ def _sections(facts: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
             ("compiler", native["compiler"]),
         ],
         "devices": [(device["device"], _device(device)) for device in facts["devices"]],
-        "distributed": [
-            (name, "available" if found else "-") for name, found in facts["distributed"].items()
-        ],
+        "distributed": _distributed(facts["distributed"]),
         "weights": [(name, path or "-") for name, path in facts["weights"].items()],
     }
 
@@ -58,3 +56,18 @@ def _device(device: dict[str, Any]) -> str:
     if device["device"] == "cpu":
         return f"{device['name']}, {device['cores']} cores, {device['threads']} threads in use"
     return f"{device['name']}, capability {device['capability']}, {device['memory_gib']} GiB"
+
+
+def _distributed(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    horovod = facts["horovod"]
+    started = f"{facts['processes']} by {facts['launcher']}" if facts["launcher"] else "1"
+    return [
+        ("processes", started),
+        ("back end here", facts["backend"] or facts["problem"]),
+        ("torch", _names(facts["torch"])),
+        ("horovod", horovod["problem"] or f"{horovod['version']}: {_names(horovod)}"),
+    ]
+
+
+def _names(built: dict[str, Any]) -> str:
+    return ", ".join(name for name in ("gloo", "nccl", "mpi") if built[name]) or "-"

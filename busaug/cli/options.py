@@ -21,3 +21,13 @@ WeightsSource = Annotated[
     str | None,
     typer.Option(help="Start weights: a file, 'imagenet' or 'random'; default: what is found."),
 ]
+Distributed = Annotated[
+    str,
+    typer.Option(help="auto (what the launcher asks for), single, torch or horovod."),
+]
+Resume = Annotated[
+    str,
+    typer.Option(
+        help="A run that was stopped: if-possible continues it, never starts anew, always insists."
+    ),
+]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import cast, get_args
 
 from busaug.config import Config
 from busaug.data.catalog import SPLITS, Catalog, Split
+from busaug.distributed.launch import detect
 from busaug.errors import InputError
+from busaug.runfolder import Resume
 
 
 def choose_split(catalog: Catalog, name: str) -> Catalog:
@@ -29,6 +32,15 @@ def parse_split(name: str, *others: str) -> Split:
     return name
 
 
+def parse_resume(text: str) -> Resume:
+    """The way to treat a run that was stopped, or InputError."""
+    for choice in get_args(Resume):
+        if text == choice:
+            return cast(Resume, choice)
+    allowed = ", ".join(get_args(Resume))
+    raise InputError(f"unknown --resume {text!r}", remedy=f"Use one of {allowed}")
+
+
 def first_of_each_class(catalog: Catalog, limit: int) -> Catalog:
     """The first ``limit`` images of each class by id; every one for 0."""
     if limit == 0:
@@ -40,10 +52,14 @@ def first_of_each_class(catalog: Catalog, limit: int) -> Catalog:
 
 
 def resolve_compute(config: Config) -> Config:
-    """The configuration with ``compute.threads`` a number: 0 becomes the cores at hand."""
+    """The configuration with ``compute.threads`` a number: 0 becomes the cores at hand.
+
+    Processes that a launcher started on this machine share its cores.
+    """
     if config.compute.threads:
         return config
     available = getattr(os, "sched_getaffinity", None)
     cores = len(available(0)) if available else os.cpu_count() or 1
-    compute = config.compute.model_copy(update={"threads": cores})
+    threads = max(1, cores // detect().local_size)
+    compute = config.compute.model_copy(update={"threads": threads})
     return config.model_copy(update={"compute": compute})

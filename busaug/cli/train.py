@@ -13,9 +13,11 @@ from busaug import console
 from busaug.cli.options import (
     CatalogFolder,
     ConfigFile,
+    Distributed,
     NewFolder,
     Overrides,
     Preset,
+    Resume,
     WeightsSource,
 )
 
@@ -31,22 +33,34 @@ def train(
     config: ConfigFile = None,
     preset: Preset = "default",
     overrides: Overrides = None,
+    resume: Resume = "if-possible",
+    distributed: Distributed = "auto",
 ) -> None:
-    """Train the ResNet-50 classifier on the training split; the best validation epoch is kept."""
+    """Train the ResNet-50 classifier on the training split; the best validation epoch is kept.
+
+    Under torchrun or horovodrun every process computes its share of each batch.
+    """
     from busaug.classify.train import train as run_train
-    from busaug.cli.shared import resolve_compute
+    from busaug.cli.shared import parse_resume, resolve_compute
     from busaug.config import load_config
     from busaug.data.catalog import Catalog
+    from busaug.distributed.communicator import agreed, node_first
+    from busaug.distributed.opening import open_communicator
     from busaug.files import read_json
     from busaug.models.weights import resolve_weights
 
     resolved = resolve_compute(load_config(config, preset=preset, overrides=list(overrides or ())))
-    source = Catalog.load(catalog)
-    made = [Catalog.load(path) for path in synthetic or ()]
-    start = resolve_weights(weights, seed=resolved.seed)
-    if not start.pretrained:
-        console.warn("no pretrained weights: training starts from random values")
-    summary = run_train(source, out, resolved, start, made)
+    how = parse_resume(resume)
+    with open_communicator(distributed, device=resolved.compute.device) as comm:
+        with agreed(comm):
+            source = Catalog.load(catalog)
+            made = [Catalog.load(path) for path in synthetic or ()]
+        start = node_first(comm, lambda: resolve_weights(weights, seed=resolved.seed))
+        if not start.pretrained and comm.is_root:
+            console.warn("no pretrained weights: training starts from random values")
+        summary = run_train(source, out, resolved, start, made, comm=comm, resume=how)
+        if not comm.is_root:
+            return
 
     counts = ", ".join(f"{label} {n}" for label, n in summary["images"]["train"].items())
     added = f", {summary['synthetic']} of them synthetic" if summary["synthetic"] else ""
@@ -68,15 +82,23 @@ def evaluate(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    distributed: Distributed = "auto",
 ) -> None:
     """Confusion matrix and metrics of a classifier on every image of a split."""
     from busaug.classify.evaluate import evaluate as run_evaluate
     from busaug.cli.shared import parse_split
     from busaug.data.catalog import Catalog
+    from busaug.distributed.communicator import agreed
+    from busaug.distributed.opening import open_communicator
     from busaug.files import write_json
 
     chosen = parse_split(split)
-    result = run_evaluate(checkpoint, Catalog.load(catalog), chosen, device=device)
+    with open_communicator(distributed, device=device) as comm:
+        with agreed(comm):
+            source = Catalog.load(catalog)
+        result = run_evaluate(checkpoint, source, chosen, device=device, comm=comm)
+        if not comm.is_root:
+            return
     row = {"split": chosen, **result.row()}
     if out is None and checkpoint.is_dir():
         out = checkpoint / f"metrics_{chosen}.json"

@@ -9,30 +9,33 @@ in every layer (docs/method.md).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from busaug.errors import InputError
+from busaug.explain.furnish import furnish
 from busaug.models.fold import fold_batchnorm
-from busaug.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from busaug.models.resnet import Add
-from busaug.ops.lrp import ConvShape, alpha_beta_conv, epsilon_linear, z_box_conv
+from busaug.ops import lrp_steps
+from busaug.ops.lrp_layers import AlphaBetaRule
 
 Composite = Literal["alpha2beta1", "alpha1beta0"]
-ALPHAS: Mapping[Composite, float] = {"alpha2beta1": 2.0, "alpha1beta0": 1.0}
-# Layers whose ordinary backward pass already is their rule in the form R = a G (busaug.ops.lrp).
-PASSIVE = (Add, nn.ReLU, nn.Identity, nn.Dropout, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+COMPOSITES: Mapping[Composite, AlphaBetaRule] = {
+    "alpha2beta1": AlphaBetaRule(2.0, 1.0),
+    "alpha1beta0": AlphaBetaRule(1.0, 0.0),
+}
+_RECORDED = ("relu", "layer1", "layer2", "layer3", "layer4")
 
 
 def check_composite(name: str) -> Composite:
     """``name`` as a composite; InputError for an unknown one."""
-    for known in ALPHAS:
+    for known in COMPOSITES:
         if name == known:
             return known
-    raise InputError(f"unknown composite {name!r}", remedy=f"Use one of {', '.join(ALPHAS)}")
+    raise InputError(f"unknown composite {name!r}", remedy=f"Use one of {', '.join(COMPOSITES)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,95 +70,109 @@ class Relevance:
     record: Record
 
 
-class _RuleConv(nn.Module):
-    def __init__(self, conv: nn.Conv2d, alpha: float) -> None:
-        super().__init__()
-        self.conv, self.alpha = conv, alpha
-
-    def forward(self, a: Tensor) -> Tensor:
-        return alpha_beta_conv(a, self.conv.weight, _bias(self.conv), _shape(self.conv), self.alpha)
-
-
-class _RuleLinear(nn.Module):
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.linear = linear
-
-    def forward(self, a: Tensor) -> Tensor:
-        return epsilon_linear(a, self.linear.weight, self.linear.bias)
-
-
-class _FirstConv(nn.Module):
-    """The first convolution; its output is the leaf that relevance is propagated to."""
-
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        self.conv = conv
-        self.leaf: Tensor | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            out: Tensor = self.conv(x)
-        self.leaf = out.requires_grad_(True)
-        return self.leaf
-
-    def relevance(self, x: Tensor, relevance: Tensor) -> Tensor:
-        mean = torch.tensor(IMAGENET_MEAN).to(x).view(1, -1, 1, 1)
-        std = torch.tensor(IMAGENET_STD).to(x).view(1, -1, 1, 1)
-        low, high = (0 - mean) / std, (1 - mean) / std
-        return z_box_conv(x, self.conv.weight, low, high, relevance, _shape(self.conv))
-
-
 class RelevanceModel:
-    """A model folded and furnished with rules, for many calls.
+    """A model folded, furnished with rules and packed, for many calls.
 
-    Raises InputError for a composite or a layer type without a rule, naming it.
+    Weights are kept in several forms: about four times their size on the CPU. The first call at a
+    size of images packs for it. The model given stays as it is.
     """
 
     def __init__(
         self,
         model: nn.Module,
         *,
-        composite: Composite = "alpha2beta1",
-        layers: Sequence[str] = ("relu", "layer1", "layer2", "layer3", "layer4"),
+        composite: Composite | AlphaBetaRule = "alpha2beta1",
+        layers: Sequence[str] | None = None,
     ) -> None:
-        check_composite(composite)
+        """Prepare ``model``.
+
+        ``composite`` names the rule of the convolutions, or is one. ``layers`` are the modules
+        whose relevance is returned and recorded, in forward order; by default ResNet's stem and
+        stages, as far as the model has them. Raises InputError for an unknown composite or layer,
+        and for a layer type without a rule.
+        """
+        if not isinstance(composite, AlphaBetaRule):
+            composite = COMPOSITES[check_composite(composite)]
+        known = dict(model.named_modules())
+        if layers is None:
+            layers = [name for name in _RECORDED if name in known]
+        for name in layers:
+            if name not in known:
+                raise InputError(
+                    f"the model has no layer {name!r}", remedy="See model.named_modules()"
+                )
         self.layers = tuple(layers)
         self._model = fold_batchnorm(model)
-        self._first = _furnish(self._model, ALPHAS[composite])
+        self._first = furnish(self._model, composite, self.layers)
 
     def __call__(self, images: Tensor, targets: Tensor | None = None) -> Relevance:
         """Relevance of images (B, 3, H, W), ImageNet-normalised, for classes (B,).
 
-        ``targets`` None explains each image's highest logit.
+        ``targets`` are integers; None explains each image's highest logit. Images have the model's
+        dtype, float32 or float64, and device. Raises InputError for what does not fit.
         """
+        self._check_images(images)
+        images = images.detach().contiguous(memory_format=torch.channels_last)
+        with torch.enable_grad():
+            with self._watch() as outputs:
+                logits = self._model(images)
+            targets = _checked_targets(targets, logits)
+            explained = logits.gather(1, targets[:, None])[:, 0]
+            leaf = self._first.leaf
+            assert leaf is not None
+            # Seed G = 1 at the logit: R = logit there, since R = a G.
+            *on_layers, on_leaf = torch.autograd.grad(explained.sum(), [*outputs.values(), leaf])
+        self._first.leaf = None
+        products = {
+            name: lrp_steps.product(out.detach(), gradient)
+            for (name, out), gradient in zip(outputs.items(), on_layers, strict=True)
+        }
+        pixels = self._first.layer.propagate(images, leaf.detach(), on_leaf)
+        exact = pixels.flatten(1).double()
+        totals = {name: sums for name, (_, sums) in reversed(products.items())}
+        totals["input"] = torch.stack([exact.sum(1), exact.abs().sum(1)], dim=1)
+        record = Record(
+            outputs=logits.detach().double(),
+            logits=explained.detach().double(),
+            targets=targets,
+            sums={name: both[:, 0] for name, both in totals.items()},
+            magnitudes={name: both[:, 1] for name, both in totals.items()},
+        )
+        return Relevance(pixels, {name: each for name, (each, _) in products.items()}, record)
+
+    @contextmanager
+    def _watch(self) -> Iterator[dict[str, Tensor]]:
+        """The outputs of ``self.layers`` in the forward pass that is run inside."""
         outputs: dict[str, Tensor] = {}
         hooks = [
             self._model.get_submodule(name).register_forward_hook(
-                lambda _m, _i, out, name=name: outputs.__setitem__(name, out)
+                lambda _module, _inputs, out, name=name: outputs.__setitem__(name, out)
             )
             for name in self.layers
         ]
         try:
-            logits = self._model(images)
+            yield outputs
         finally:
             for hook in hooks:
                 hook.remove()
-        if targets is None:
-            targets = logits.argmax(dim=1)
-        explained = logits.gather(1, targets[:, None])[:, 0]
-        leaf = self._first.leaf
-        assert leaf is not None
-        wanted = [*outputs.values(), leaf]
-        # Seed G = 1 at the logit: R = logit there, since R = a G.
-        gradients = torch.autograd.grad(explained.sum(), wanted)
-        layers = {
-            name: out.detach() * grad
-            for (name, out), grad in zip(outputs.items(), gradients, strict=False)
-        }
-        pixels = self._first.relevance(images, leaf.detach() * gradients[-1])
-        self._first.leaf = None
-        return Relevance(pixels, layers, _record(logits, targets, layers, pixels))
+
+    def _check_images(self, images: Tensor) -> None:
+        weight = self._first.layer.weight
+        if images.ndim != 4 or images.shape[1] != weight.shape[1] or 0 in images.shape:
+            raise InputError(
+                f"relevance: images have the shape {tuple(images.shape)}",
+                remedy=f"Give (B, {weight.shape[1]}, H, W) with at least one image and pixel",
+            )
+        if (images.dtype, images.device) != (weight.dtype, weight.device):
+            raise InputError(
+                f"relevance: images are {images.dtype} on {images.device}, the model is "
+                f"{weight.dtype} on {weight.device}",
+                remedy="Bring them to one dtype and device",
+            )
+        if not bool(images.isfinite().all()):
+            raise InputError(
+                "relevance: images hold NaN or infinity", remedy="Replace them before normalising"
+            )
 
 
 def relevance(
@@ -163,57 +180,42 @@ def relevance(
     images: Tensor,
     targets: Tensor | None = None,
     *,
-    composite: Composite = "alpha2beta1",
+    composite: Composite | AlphaBetaRule = "alpha2beta1",
 ) -> tuple[Tensor, Record]:
     """Relevance (B, C, H, W) of images that ``model.forward`` takes, and its record.
 
-    For many calls on one model, keep a ``RelevanceModel``.
+    Relevance of an image sums to its explained logit. For many calls on one model, and for
+    relevance of inner layers, keep a ``RelevanceModel``.
+
+    Args:
+        model: A classifier of BatchNorm-foldable convolutions, ReLU, pooling, residual sums
+            (``busaug.models.resnet.Add`` or +) and linear layers. It is run in eval mode and stays
+            as it is.
+        images: (B, 3, H, W), ImageNet-normalised, of the model's dtype and device.
+        targets: (B,) integers, the classes to explain; None takes each image's highest logit.
+        composite: ``alpha2beta1``, ``alpha1beta0``, or an AlphaBetaRule for the convolutions.
+
+    Raises:
+        InputError: images or targets that do not fit, NaN, an unknown composite, a layer without a
+            rule.
     """
     result = RelevanceModel(model, composite=composite)(images, targets)
     return result.pixels, result.record
 
 
-def _record(
-    outputs: Tensor, targets: Tensor, layers: Mapping[str, Tensor], pixels: Tensor
-) -> Record:
-    every = {**dict(reversed(list(layers.items()))), "input": pixels}
-    sums = {name: value.flatten(1).double().sum(1) for name, value in every.items()}
-    sizes = {name: value.flatten(1).double().abs().sum(1) for name, value in every.items()}
-    outputs = outputs.detach().double()
-    return Record(outputs, outputs.gather(1, targets[:, None])[:, 0], targets, sums, sizes)
-
-
-def _furnish(model: nn.Module, alpha: float) -> _FirstConv:
-    """Replace layers that have weights by their rules; the first convolution is returned."""
-    first: _FirstConv | None = None
-    for parent_name, parent in list(model.named_modules()):
-        for name, module in list(parent.named_children()):
-            if isinstance(module, nn.Conv2d):
-                rule: nn.Module
-                if first is None:
-                    rule = first = _FirstConv(module)
-                else:
-                    rule = _RuleConv(module, alpha)
-                setattr(parent, name, rule)
-            elif isinstance(module, nn.Linear):
-                setattr(parent, name, _RuleLinear(module))
-            elif not list(module.children()) and not isinstance(module, PASSIVE):
-                path = f"{parent_name}.{name}".lstrip(".")
-                raise InputError(
-                    f"layer {path} of type {type(module).__name__} has no relevance rule",
-                    remedy="Add its type to PASSIVE in busaug.explain.relevance if R = a G holds",
-                )
-    if first is None:
-        raise InputError("the model has no convolution", remedy="Give a convolutional classifier")
-    return first
-
-
-def _shape(conv: nn.Conv2d) -> ConvShape:
-    (top, left), padding = conv.stride, conv.padding
-    assert not isinstance(padding, str)
-    above, beside = padding
-    return ConvShape((top, left), (above, beside))
-
-
-def _bias(conv: nn.Conv2d) -> Tensor:
-    return conv.bias if conv.bias is not None else conv.weight.new_zeros(conv.out_channels)
+def _checked_targets(targets: Tensor | None, logits: Tensor) -> Tensor:
+    if targets is None:
+        return logits.argmax(dim=1)
+    batch, classes = logits.shape
+    if targets.shape != (batch,) or targets.is_floating_point() or targets.dtype == torch.bool:
+        raise InputError(
+            f"relevance: targets are {targets.dtype} of shape {tuple(targets.shape)}",
+            remedy=f"Give {batch} integers, a class for each image",
+        )
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= classes:
+        raise InputError(
+            f"relevance: targets range from {low} to {high}",
+            remedy=f"The model has the classes 0 to {classes - 1}",
+        )
+    return targets.to(device=logits.device, dtype=torch.int64)

@@ -22,6 +22,23 @@ def mmd2_polynomial(x: Tensor, y: Tensor, offset: float = 0.0) -> Tensor:
     return within_x + within_y - 2 * polynomial_kernel(x, y, offset).mean()
 
 
+def mmd2_gaussian(x: Tensor, y: Tensor) -> Tensor:
+    """MMD^2 of the column sets under exp(-||a - b||^2 / 2 sigma^2), unbiased U-statistic (scalar).
+
+    sigma^2 is the mean squared distance of the columns within x, within y and twice across.
+    """
+    m, k = x.shape[1], y.shape[1]
+    within_x, within_y, across = (torch.cdist(a.mT, b.mT) ** 2 for a, b in ((x, x), (y, y), (x, y)))
+    mean_x, mean_y = within_x.sum() / (m * (m - 1)), within_y.sum() / (k * (k - 1))
+    variance = (mean_x + mean_y + 2 * across.mean()) / 4
+    kernel_x, kernel_y, cross = (
+        torch.exp(-d / (2 * variance)) for d in (within_x, within_y, across)
+    )
+    distinct_x = (kernel_x.sum() - m) / (m * (m - 1))  # a column against itself counts 1
+    distinct_y = (kernel_y.sum() - k) / (k * (k - 1))
+    return distinct_x + distinct_y - 2 * cross.mean()
+
+
 def gram(features: Tensor) -> Tensor:
     """G = F F^T / M: (..., N, M) to (..., N, N)."""
     return features @ features.mT / features.shape[-1]

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from busaug.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from busaug.models.weights import Backbone, Weights
-from busaug.style.backbones import BACKBONES
+from busaug.style.backbones import BACKBONES, truncate
 
 Features = dict[str, Tensor]
 """Layer name to (B, N, h, w)."""
@@ -45,14 +45,31 @@ class GrayStem(nn.Module):
 
 
 class FeatureExtractor(nn.Module):
-    """Gray images to the features of the style and content layers of a backbone."""
+    """Gray images to the features of the style and content layers of a backbone.
 
-    def __init__(self, backbone: Backbone, weights: Weights) -> None:
+    Args:
+        backbone: A name in ``BACKBONES``.
+        weights: Of that backbone.
+        layers: One of its layer sets; InputError for an unknown one.
+        softmax: Smooth activations by a softmax over each whole layer (SWAG, Wang et al. 2021),
+            scaled to mean one.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        weights: Weights,
+        layers: str = "default",
+        *,
+        softmax: bool = False,
+    ) -> None:
         super().__init__()
         spec = BACKBONES[backbone]
-        self.style_layers = spec.style_layers
-        self.content_layer = spec.content_layer
-        stages = spec.stages(weights)
+        chosen = spec.layers(layers)
+        self.style_layers = chosen.style
+        self.content_layer = chosen.content
+        self.softmax = softmax
+        stages = truncate(spec.stages(weights), chosen)
         stem = stages[0][1]
         assert isinstance(stem, nn.Sequential)
         assert isinstance(stem[0], nn.Conv2d)
@@ -70,8 +87,13 @@ class FeatureExtractor(nn.Module):
         x = gray
         for name, stage in self.stages.items():
             x = stage(x)
-            features[name] = x
+            features[name] = _smoothed(x) if self.softmax else x
         return features
+
+
+def _smoothed(x: Tensor) -> Tensor:
+    flat = x.flatten(1)
+    return (flat.softmax(dim=1) * flat.shape[1]).view(x.shape)
 
 
 def columns(features: Tensor) -> Tensor:

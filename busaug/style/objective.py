@@ -53,7 +53,7 @@ class Objective:
     content: Tensor
     """Content-layer features of the content images, (B, N, h, w)."""
     targets: Targets
-    """Style targets, (B, N, N) a layer."""
+    """Style targets of the batch."""
     style_weight: float
     """gamma * balance."""
     relevance: Tensor | None = None

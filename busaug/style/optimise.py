@@ -2,8 +2,9 @@
 
 Both optimisers keep the pixels in [0, 1], count one evaluation of the objective a step for every
 image, and return each image's best point, so that no image ends above the loss it starts from.
-Steps are band-limited (``band_limit``). docs/optimiser.md has the measured comparison behind the
-defaults.
+An image whose loss has levelled off is finished: its best point is frozen while the others go on,
+and the batch keeps its shape, so that no image's result depends on another's. Steps are
+band-limited (``band_limit``). docs/optimiser.md has the measured comparison behind the defaults.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _SUFFICIENT = 1e-4
 _FIRST_STEP_RMS = 0.005
 # After so many refused trials in a row the curvature pairs are forgotten.
 _REFUSALS = 6
+# A smaller relative gain over ``plateau`` evaluations finishes an image.
+_PLATEAU_GAIN = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +40,20 @@ class Minimum:
     initial: Losses
     final: Losses
     curve: list[Tensor]
-    """Best total loss (B,) after each evaluation, the first at the start."""
+    """Best total loss (B,) after each evaluation, the first at the start. Shorter than the
+    evaluations of the configuration where every image finished early."""
 
 
-def minimise(evaluate: Evaluate, start: Tensor, config: StyleConfig) -> Minimum:
-    """Minimise from ``start`` (B, 1, H, W) with the optimiser and evaluations of ``config``."""
+def minimise(
+    evaluate: Evaluate, start: Tensor, config: StyleConfig, pinned: Tensor | None = None
+) -> Minimum:
+    """Minimise from ``start`` (B, 1, H, W) with the optimiser and evaluations of ``config``.
+
+    Pixels marked in ``pinned`` (B, 1, H, W), bool, stay as they are in ``start``.
+    """
     method = _lbfgs if config.optimiser == "lbfgs" else _adam
-    return method(evaluate, start.clamp(0.0, 1.0), config)
+    movable = torch.ones_like(start) if pinned is None else (~pinned).to(start.dtype)
+    return method(evaluate, start.clamp(0.0, 1.0), movable, config)
 
 
 def band_limit(images: Tensor, passes: int) -> Tensor:
@@ -63,24 +73,35 @@ def band_limit(images: Tensor, passes: int) -> Tensor:
 
 
 class _Best:
-    """The best point seen by each image."""
+    """The best point seen by each image, and whether it is still looked for."""
 
-    def __init__(self, images: Tensor, losses: Losses) -> None:
+    def __init__(self, images: Tensor, losses: Losses, plateau: int) -> None:
         self.images = images.clone()
         self.initial = self.losses = losses
         self.curve = [losses.total]
+        self._plateau = plateau
+        self._active = torch.ones_like(losses.total, dtype=torch.bool)
 
     def offer(self, images: Tensor, losses: Losses) -> None:
-        better = losses.total < self.losses.total  # False for NaN
+        better = (losses.total < self.losses.total) & self._active  # False for NaN
         self.images = torch.where(_wide(better, images), images, self.images)
         self.losses = losses.where(better, self.losses)
         self.curve.append(self.losses.total)
+        if 0 < self._plateau < len(self.curve):
+            before = self.curve[-1 - self._plateau]
+            self._active &= before - self.losses.total > _PLATEAU_GAIN * before
+
+    @property
+    def finished(self) -> bool:
+        """Whether every image is. Asked for once a plateau: a device has to be waited for."""
+        due = self._plateau > 0 and len(self.curve) % self._plateau == 0
+        return due and not bool(self._active.any())
 
     def minimum(self) -> Minimum:
         return Minimum(self.images, self.initial, self.losses, self.curve)
 
 
-def _adam(evaluate: Evaluate, start: Tensor, config: StyleConfig) -> Minimum:
+def _adam(evaluate: Evaluate, start: Tensor, movable: Tensor, config: StyleConfig) -> Minimum:
     """Adam (Kingma & Ba 2015) with a cosine from ``step`` to a tenth of it, clamped each step.
 
     With S = ``band_limit`` it runs on variables u with x = S u, whose gradient is S grad.
@@ -88,16 +109,19 @@ def _adam(evaluate: Evaluate, start: Tensor, config: StyleConfig) -> Minimum:
     beta1, beta2, tiny = 0.9, 0.999, 1e-8
     images, mean, square = start, torch.zeros_like(start), torch.zeros_like(start)
     losses, grad = evaluate(images)
-    best = _Best(images, losses)
+    best = _Best(images, losses, config.plateau)
     steps = config.iterations - 1
     for t in range(1, steps + 1):
-        grad = band_limit(grad, config.smoothing)
+        if best.finished:
+            break
+        grad = band_limit(grad * movable, config.smoothing)
         mean = beta1 * mean + (1 - beta1) * grad
         square = beta2 * square + (1 - beta2) * grad.square()
         cosine = 0.5 * (1 + math.cos(math.pi * (t - 1) / max(steps - 1, 1)))
         rate = config.step * (0.1 + 0.9 * cosine)
         direction = (mean / (1 - beta1**t)) / ((square / (1 - beta2**t)).sqrt() + tiny)
-        images = (images - rate * band_limit(direction, config.smoothing)).clamp(0.0, 1.0)
+        step = rate * movable * band_limit(direction, config.smoothing)
+        images = (images - step).clamp(0.0, 1.0)
         losses, grad = evaluate(images)
         best.offer(images, losses)
     return best.minimum()
@@ -149,7 +173,7 @@ class _Curvature:
         return -q
 
 
-def _lbfgs(evaluate: Evaluate, start: Tensor, config: StyleConfig) -> Minimum:
+def _lbfgs(evaluate: Evaluate, start: Tensor, movable: Tensor, config: StyleConfig) -> Minimum:
     """Projected L-BFGS (Nocedal 1980; active set as in Bertsekas 1982), backtracking per image.
 
     Every evaluation is one trial point of every image: an image whose trial falls enough takes it
@@ -161,17 +185,19 @@ def _lbfgs(evaluate: Evaluate, start: Tensor, config: StyleConfig) -> Minimum:
     def smooth(values: Tensor) -> Tensor:
         return band_limit(values.view(shape), config.smoothing).flatten(1)
 
-    x = start.flatten(1)
+    x, movable = start.flatten(1), movable.flatten(1)
     losses, grad4 = evaluate(start)
     grad = grad4.flatten(1)
-    best = _Best(start, losses)
+    best = _Best(start, losses, config.plateau)
     value = losses.total[:, None]
     curvature = _Curvature(config.history, x)
-    free = _free(x, grad)
+    free = movable * _free(x, grad)
     direction = curvature.direction(smooth(grad * free))
     length = torch.ones_like(value)
     refusals = torch.zeros_like(value)
     for _ in range(config.iterations - 1):
+        if best.finished:
+            break
         trial = (x + length * free * smooth(direction)).clamp(0.0, 1.0)
         losses, grad4 = evaluate(trial.view(shape))
         best.offer(trial.view(shape), losses)
@@ -192,7 +218,7 @@ def _lbfgs(evaluate: Evaluate, start: Tensor, config: StyleConfig) -> Minimum:
         x = torch.where(taken, trial, x)
         grad = torch.where(taken, trial_grad, grad)
         value = torch.where(taken, trial_value, value)
-        free = _free(x, grad)
+        free = movable * _free(x, grad)
         renewed = curvature.direction(smooth(grad * free))
         direction = torch.where(taken | lost, renewed, direction)
     return best.minimum()

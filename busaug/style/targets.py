@@ -1,16 +1,16 @@
 """Style targets from one or several references (docs/method.md; the paper's Eq. 14-17).
 
 Every fusion ends in one symmetric N x N matrix a layer, which the style loss compares with the
-image's Gram matrix:
+image's Gram matrix. For all but GM it is the Gram matrix of a feature map, and the target is that
+map where the loss is cheaper to evaluate so:
 
-- ``SR`` single reference: its Gram matrix.
-- ``UM`` union: the mean of the references' Gram matrices, which is the Gram matrix of their
-  pooled columns.
+- ``SR`` single reference: its features.
+- ``UM`` union: the references' pooled columns; their Gram matrix is the mean of the references'.
+- ``FM`` the paper's Eq. 17: the position-wise maximum of the references' features, then histogram
+  specification of each channel to the references' mean quantile function.
+  The maximum joins unregistered images; the specification restores each channel's distribution.
 - ``GM`` mr2NST: the elementwise maximum of the Gram matrices, then histogram specification to
   their mean quantile function (diagonal and off-diagonal entries apart).
-- ``FM`` the paper's Eq. 17: the position-wise maximum of the references' features, then histogram
-  specification of each channel to the references' mean quantile function; the Gram matrix of that.
-  The maximum joins unregistered images; the specification restores each channel's distribution.
 """
 
 from __future__ import annotations
@@ -21,23 +21,26 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from busaug.ops.style_loss import gram
+from busaug.ops.mmd import gram
+from busaug.ops.style_target import GramTarget, StyleTarget, concatenate_targets, lighter_target
 from busaug.style.features import Features, columns
 
 Fusion = Literal["FM", "GM", "UM", "SR"]
-Targets = dict[str, Tensor]
-"""Layer name to (..., N, N)."""
+Targets = dict[str, StyleTarget]
+"""Layer name to the target of every image of a batch."""
 
 
 def style_targets(features: Features, layers: tuple[str, ...], fusion: Fusion) -> Targets:
-    """Targets from the features (k, N, h, w) of the k references of one set."""
-    fuse = _FUSIONS[fusion]
-    return {layer: fuse(columns(features[layer])) for layer in layers}
+    """Targets, as a batch of one, from the features (k, N, h, w) of the k references of one set.
+
+    The images to be styled have as many positions as a reference.
+    """
+    return {layer: _target(columns(features[layer]), fusion) for layer in layers}
 
 
 def stack_targets(sets: list[Targets]) -> Targets:
-    """Targets of several sets as one batch (B, N, N) a layer."""
-    return {layer: torch.stack([targets[layer] for targets in sets]) for layer in sets[0]}
+    """Targets of several sets as one batch."""
+    return {layer: concatenate_targets([targets[layer] for targets in sets]) for layer in sets[0]}
 
 
 def fuse_features(features: Tensor) -> Tensor:
@@ -66,18 +69,24 @@ def specify_histogram(values: Tensor, quantiles: Tensor) -> Tensor:
     return torch.empty_like(values).scatter_(-1, order, means)
 
 
+def _target(features: Tensor, fusion: Fusion) -> StyleTarget:
+    if fusion == "GM":
+        return GramTarget(_fuse_grams(gram(features))[None])
+    return lighter_target(_FUSED[fusion](features)[None], positions=features.shape[2])
+
+
 def _single(features: Tensor) -> Tensor:
     if features.shape[0] != 1:
         raise ValueError(f"fusion SR takes one reference, not {features.shape[0]}")
-    return gram(features[0])
+    return features[0]
 
 
-def _union(features: Tensor) -> Tensor:
-    return gram(features).mean(dim=0)
+def _pool(features: Tensor) -> Tensor:
+    return features.transpose(0, 1).flatten(1)
 
 
-def _gram_maximum(features: Tensor) -> Tensor:
-    grams = gram(features)
+def _fuse_grams(grams: Tensor) -> Tensor:
+    """GM's matrix: (k, N, N) to (N, N)."""
     n = grams.shape[-1]
     out = torch.zeros(n, n, dtype=grams.dtype, device=grams.device)
     # Channel energies and cross-correlations have different laws: they are specified apart.
@@ -95,13 +104,9 @@ def _gram_maximum(features: Tensor) -> Tensor:
     return out
 
 
-def _feature_maximum(features: Tensor) -> Tensor:
-    return gram(fuse_features(features))
-
-
-_FUSIONS: Mapping[Fusion, Callable[[Tensor], Tensor]] = {
-    "FM": _feature_maximum,
-    "GM": _gram_maximum,
-    "UM": _union,
+_FUSED: Mapping[Fusion, Callable[[Tensor], Tensor]] = {
+    "FM": fuse_features,
+    "UM": _pool,
     "SR": _single,
 }
+"""Fusions (k, N, M) to (N, M_s)."""

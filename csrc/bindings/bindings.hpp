@@ -41,6 +41,8 @@ template <class Work> auto with_dtype(const std::string& dtype, Work&& work) {
     reject("dtype '" + dtype + "' is neither float32 nor float64");
 }
 
+void bind_lrp(py::module_& module);
+void bind_mmd(py::module_& module);
 void bind_srad(py::module_& module);
 #if defined(BUSAUG_WITH_CUDA)
 void bind_mmd_cuda(py::module_& module);

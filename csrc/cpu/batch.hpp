@@ -12,6 +12,10 @@ namespace busaug {
 // Below this many rows a thread costs more than it saves.
 constexpr Index minimum_rows_per_thread = 16;
 
+// Elements between what one member writes and what another does, in one allocation: a page, so that
+// neither stores nor prefetches of a core take lines from another.
+template <class T> constexpr Index gap = 4096 / static_cast<Index>(sizeof(T));
+
 // Calls work(image, workspace, team) for every image of a batch. As many images as fill the threads
 // evenly go to one thread each; the others are worked on one by one, every thread taking part.
 // `workspace` is what make_workspace(members) returned for a team of that size; it serves one

@@ -77,17 +77,15 @@ template <class Real> constexpr Kernels<Real> tables[] = {BUSAUG_SIMD_LEVELS(BUS
 
 struct Workspace {
     Workspace(const Axis& rows, const Axis& columns, int members)
-        : columns_px(columns.pixels()),
-          sums(static_cast<std::size_t>(2 * columns.pixels() * members)),
+        : stride(2 * columns.pixels() + gap<double>),
+          sums(static_cast<std::size_t>(stride * members)),
           cells(static_cast<std::size_t>(rows.cells() * columns.cells())),
           means(static_cast<std::size_t>(rows.windows * columns.windows)), variation(means),
           sorted(means) {}
 
-    double* column_sums(int rank) {
-        return sums.data() + static_cast<std::size_t>(2 * columns_px * rank);
-    }
+    double* column_sums(int rank) { return sums.data() + stride * rank; }
 
-    Index columns_px;
+    Index stride;
     std::vector<double> sums; // of columns: plain and squared, for each member
     std::vector<Moments> cells;
     std::vector<double> means, variation; // of windows; variation: variance over squared mean

@@ -180,13 +180,18 @@ template <class Real> struct Workspace {
     Workspace(const SradParams& params, bool compressed, int members)
         : image(new Real[static_cast<std::size_t>(
               compressed || params.iterations > 1 ? params.height * params.width : 0)]),
-          coefficients(new Real[static_cast<std::size_t>(2 * params.width * members)]),
+          stride(2 * params.width + gap<Real>),
+          coefficients(new Real[static_cast<std::size_t>(stride * members)]),
           sums{std::vector<RowSums>(static_cast<std::size_t>(params.height)),
                std::vector<RowSums>(static_cast<std::size_t>(params.height))} {}
 
-    std::unique_ptr<Real[]> image;        // the iterate that is not kept
-    std::unique_ptr<Real[]> coefficients; // two rows a member
-    std::vector<RowSums> sums[2];         // of the region's rows: read in one, written in other
+    // Two rows of a member's own.
+    Real* coefficient_rows(int rank) const { return coefficients.get() + stride * rank; }
+
+    std::unique_ptr<Real[]> image; // the iterate that is not kept
+    Index stride;
+    std::unique_ptr<Real[]> coefficients;
+    std::vector<RowSums> sums[2]; // of the region's rows: read in one, written in other
 };
 
 // One image through all scales; every member of the team calls it.
@@ -209,7 +214,7 @@ template <class Real> class Diffusion {
     void run(Index image, Workspace<Real>& workspace, Team& team) const {
         const Range rows = team.share(params_.height);
         const Region region = region_of(image);
-        Real* coefficients = workspace.coefficients.get() + 2 * params_.width * team.rank();
+        Real* coefficients = workspace.coefficient_rows(team.rank());
         const Real* source = arrays_.images + image * pixels_;
         if (arrays_.ranges != nullptr) {
             Real* expanded = params_.iterations % 2 == 0 ? kept(0, image) : workspace.image.get();

@@ -9,8 +9,9 @@ import torch
 from classify.conftest import ROWS, build_catalog
 from torch import Tensor, nn
 
-from busaug.classify.evaluate import assess, evaluate, predict_logits
+from busaug.classify.evaluate import assess, evaluate
 from busaug.classify.inputs import ImageSet
+from busaug.classify.predict import predict_logits
 from busaug.data.catalog import Catalog
 from busaug.errors import InputError
 from busaug.models.classifier import ClassifierInfo, build_classifier, save_classifier

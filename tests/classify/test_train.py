@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ import torch
 from classify.conftest import ROWS, build_catalog
 from torch import Tensor, nn
 
+from busaug.classify.batches import minibatches
+from busaug.classify.checkpoint import Checkpoint, Snapshot
 from busaug.classify.evaluate import evaluate
+from busaug.classify.fit import fit
 from busaug.classify.inputs import ImageSet, load_set, training_rows
-from busaug.classify.train import fit, minibatches, start_model, train
+from busaug.classify.train import start_model, train
 from busaug.config import Config, load_config
 from busaug.data.catalog import Catalog
 from busaug.data.ingest import prepare
@@ -167,26 +171,78 @@ def test_minibatches_keep_all() -> None:
 def test_divergence_is_an_error_that_leaves_nothing(
     catalog: Catalog, config: Config, weights: Weights, tmp_path: Path
 ) -> None:
-    config = with_settings(config, learning_rate=1e30)
+    config = with_settings(config, epochs=2, learning_rate=1e30, warmup_epochs=1)
     with pytest.raises(InputError, match=r"diverged in epoch 1.*Lower train\.learning_rate"):
         train(catalog, tmp_path / "out" / "run", config, weights)
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_interruption_leaves_nothing(
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Interrupt the training after so many checkpoints; 0 for never."""
+    save = Checkpoint.save
+
+    def stop(after: int) -> None:
+        saved = 0
+
+        def counted(self: Checkpoint, snapshot: Snapshot) -> None:
+            nonlocal saved
+            save(self, snapshot)
+            saved += 1
+            if saved == after:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Checkpoint, "save", counted)
+
+    return stop
+
+
+def test_an_interrupted_training_goes_on_to_the_same_bytes(
     catalog: Catalog,
     config: Config,
     weights: Weights,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    stop_after: Callable[[int], None],
 ) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("busaug.classify.train.save_classifier", interrupt)
+    """Stopped after two of three epochs; momentum, rate, best epoch and statistics go on."""
+    config = with_settings(config, epochs=3, learning_rate=0.05, plateau_patience=1, dropout=0.2)
+    train(catalog, tmp_path / "whole", config, weights)
+    stop_after(2)
     with pytest.raises(KeyboardInterrupt):
-        train(catalog, tmp_path / "out" / "run", config, weights)
-    assert list((tmp_path / "out").iterdir()) == []
+        train(catalog, tmp_path / "run", config, weights)
+    assert not (tmp_path / "run").exists()
+    assert (tmp_path / ".run.checkpoint").is_file()
+    (tmp_path / "..run.checkpoint.killed.part").touch()
+    stop_after(0)
+    train(catalog, tmp_path / "run", config, weights, resume="always")
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+    for name in FILES:
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_checkpoint_of_another_run_is_refused(
+    catalog: Catalog,
+    config: Config,
+    weights: Weights,
+    tmp_path: Path,
+    stop_after: Callable[[int], None],
+) -> None:
+    longer = with_settings(config, epochs=2)
+    with pytest.raises(InputError, match="no interrupted training"):
+        train(catalog, tmp_path / "run", longer, weights, resume="always")
+    stop_after(1)
+    with pytest.raises(KeyboardInterrupt):
+        train(catalog, tmp_path / "run", longer, weights)
+    other = with_settings(longer, momentum=0.5)
+    with pytest.raises(OutputError, match=r"config\.train\.momentum: 0\.9 there, 0\.5 here"):
+        train(catalog, tmp_path / "run", other, weights)
+    checkpoint = tmp_path / ".run.checkpoint"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"cannot be read.*Discard it with --resume never"):
+        train(catalog, tmp_path / "run", longer, weights)
+    stop_after(0)
+    train(catalog, tmp_path / "run", with_settings(other, epochs=1), weights, resume="never")
+    assert not checkpoint.exists()
 
 
 def test_a_folder_in_use_is_refused_before_any_work(

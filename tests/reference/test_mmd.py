@@ -1,5 +1,7 @@
 """The identities behind the style loss (docs/method.md), in float64."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -70,6 +72,13 @@ def test_official_gradient_is_a_tenth_of_m_times_this_one() -> None:
     official = 0.1 / (n**2 * m) * (f @ f.T - s @ s.T) @ f
     ours = mmd.style_loss_gram_gradient(f, mmd.gram(s))
     torch.testing.assert_close(official, 0.1 * m * ours, rtol=IDENTITY, atol=IDENTITY)
+
+
+def test_gaussian_mmd_by_hand() -> None:
+    x, y = torch.tensor([[0.0, 2.0]]).double(), torch.tensor([[1.0, 1.0]]).double()
+    variance = (4 + 0 + 2 * 1) / 4  # mean squares within x, within y, and twice across
+    expected = math.exp(-4 / (2 * variance)) + 1 - 2 * math.exp(-1 / (2 * variance))
+    assert float(mmd.mmd2_gaussian(x, y)) == pytest.approx(expected, rel=IDENTITY)
 
 
 def test_histogram_specification_by_hand() -> None:

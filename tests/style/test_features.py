@@ -6,6 +6,7 @@ import pytest
 import torch
 from tolerances import TOLERANCES
 
+from busaug.errors import InputError
 from busaug.models.preprocess import imagenet_normalise
 from busaug.models.resnet import ResNet, resnet50
 from busaug.models.vgg import vgg19_features, vgg19_layer
@@ -92,7 +93,6 @@ def test_balance_makes_the_gradient_norms_equal() -> None:
     with torch.no_grad():
         target = extractor(content)[extractor.content_layer]
         targets = style_targets(extractor(references), extractor.style_layers, "FM")
-    targets = {name: value[None] for name, value in targets.items()}
     weight = balance(gradient_ratio(extractor, target, targets, noise))
 
     leaf = noise.requires_grad_(True)
@@ -102,3 +102,34 @@ def test_balance_makes_the_gradient_norms_equal() -> None:
     (on_content,) = torch.autograd.grad(content_loss(features["layer3"], target).sum(), leaf)
     ratio = float(on_style.norm() / on_content.norm())
     assert ratio == pytest.approx(1.0, abs=TOLERANCES["balance fixed point"])
+
+
+@pytest.mark.parametrize("name", ["shallow", "deep"])
+def test_layer_sets_differ_only_in_what_is_kept(name: str) -> None:
+    """A truncated chain gives what the whole one gives, and runs no stage below its deepest."""
+    weights = _warm()
+    gray = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        deep = FeatureExtractor("resnet50", weights, "deep")(gray)
+        extractor = FeatureExtractor("resnet50", weights, name)
+        got = extractor(gray)
+    assert list(got) == list(extractor.stages)
+    assert list(got)[-1] == ("layer4" if name == "deep" else "layer2")
+    for layer, value in got.items():
+        assert torch.equal(value, deep[layer])
+
+
+def test_unknown_layer_set_is_named() -> None:
+    with pytest.raises(InputError, match=r"style\.layers='deepest'.*"):
+        FeatureExtractor("resnet50", _warm(), "deepest")
+
+
+def test_softmax_features_are_positive_with_mean_one_and_keep_the_order() -> None:
+    weights, gray = _warm(), torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        plain = FeatureExtractor("resnet50", weights, "shallow")(gray)
+        smooth = FeatureExtractor("resnet50", weights, "shallow", softmax=True)(gray)
+    for layer, value in smooth.items():
+        exact = torch.exp(plain[layer].double())
+        exact = exact / exact.mean(dim=(1, 2, 3), keepdim=True)
+        torch.testing.assert_close(value.double(), exact, rtol=GRAY, atol=GRAY)

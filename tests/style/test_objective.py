@@ -1,47 +1,29 @@
-"""The style loss op and the total loss against their float64 definitions."""
+"""The parts of the total loss against their definitions."""
 
 import pytest
 import torch
 from tolerances import TOLERANCES
 
-from busaug.ops.style_loss import style_loss
 from busaug.reference import mmd
-from busaug.style.objective import content_loss
+from busaug.style.objective import content_loss, style_losses
+from busaug.style.targets import stack_targets, style_targets
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 5), (3, 8, 4), (1, 17, 31)])
-def test_style_loss_and_gradient_match_float64(shape: tuple[int, int, int]) -> None:
-    batch, n, m = shape
-    f = torch.randn(batch, n, m, requires_grad=True)
-    target = mmd.gram(torch.randn(batch, n, m + 2))
-    weights = torch.rand(batch)
-    value = style_loss(f, target)
-    (gradient,) = torch.autograd.grad((weights * value).sum(), f)
-
-    exact = mmd.style_loss_gram(f.detach().double(), target.double())
-    scale = (mmd.gram(f.detach()).square() + target.square()).sum((1, 2)) / (4 * n**2)
-    assert (
-        (value.double() - exact).abs() <= TOLERANCES["style loss, float32 vs float64"] * scale
-    ).all()
-    closed = mmd.style_loss_gram_gradient(f.detach().double(), target.double())
-    expected = weights.view(-1, 1, 1) * closed
-    error = (gradient.double() - expected).norm() / expected.norm()
-    assert error <= TOLERANCES["gradient direction, float32"]
-
-
-@pytest.mark.gradcheck
-def test_style_loss_passes_gradcheck() -> None:
-    f = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
-    target = mmd.gram(torch.randn(2, 3, 5, dtype=torch.float64))
-    assert torch.autograd.gradcheck(style_loss, (f, target))
-
-
-def test_channels_last_features_give_the_same_loss() -> None:
-    f = torch.randn(2, 6, 5, 4)
-    target = mmd.gram(torch.randn(2, 6, 9))
-    plain = style_loss(f.flatten(2), target)
-    other = style_loss(f.to(memory_format=torch.channels_last).flatten(2), target)
-    torch.testing.assert_close(plain, other)
+def test_style_losses_are_those_of_the_definition() -> None:
+    """A layer with a matrix for a target and one with features, two sets in a batch."""
+    layers = {"wide": (6, 5, 4), "deep": (40, 2, 2)}
+    features = {name: torch.rand(2, *shape) for name, shape in layers.items()}
+    sets = [{name: torch.rand(1, *shape) for name, shape in layers.items()} for _ in range(2)]
+    targets = stack_targets([style_targets(s, tuple(layers), "SR") for s in sets])
+    losses = style_losses(features, targets)
+    assert losses.shape == (2, 2)
+    for row, name in enumerate(layers):
+        for image in range(2):
+            f, s = (x.flatten(1).double() for x in (features[name][image], sets[image][name][0]))
+            expected = float(mmd.style_loss_kernel(f, s))
+            assert float(losses[row, image]) == pytest.approx(
+                expected, rel=TOLERANCES["style target, float32"]
+            )
 
 
 def test_content_loss_by_hand() -> None:

@@ -144,3 +144,46 @@ def test_smoothed_steps_print_no_checkerboard(optimiser: str) -> None:
     share = (change * checkerboard)[inner, inner].mean().abs()
     assert float(share) < 0.02
     assert float(change[8, 8]) > 0.12
+
+
+@pytest.mark.parametrize("optimiser", ["lbfgs", "adam"])
+def test_a_finished_image_is_frozen_and_alone_decides_when(optimiser: str) -> None:
+    """An easy image beside a hard one ends as it does by itself, bit for bit, and early."""
+    centre = torch.rand(2, 1, 8, 8) * 0.5 + 0.25
+    scales = torch.stack([torch.ones(1, 8, 8), torch.logspace(0, 3, 64).view(1, 8, 8)])
+    offset = torch.tensor([5.0, 5.0])  # a floor, so that a loss can level off
+
+    def problem(rows: slice) -> Evaluate:
+        return _problem(
+            lambda x: (scales[rows] * (x - centre[rows]).square()).flatten(1).sum(1) + offset[rows]
+        )
+
+    config = StyleConfig(optimiser=optimiser, iterations=200, plateau=20, smoothing=0)  # type: ignore[arg-type]
+    start = torch.full_like(centre, 0.5)
+    both = minimise(problem(slice(0, 2)), start, config)
+    easy = minimise(problem(slice(0, 1)), start[:1], config)
+    assert torch.equal(both.images[0], easy.images[0])
+    assert len(easy.curve) < len(both.curve) <= 200
+    curve = torch.stack(both.curve)[:, 0]
+    assert (curve[len(easy.curve) :] == curve[len(easy.curve) - 1]).all()
+
+
+def test_plateau_zero_spends_every_evaluation() -> None:
+    counts: list[int] = []
+    evaluate = _problem(lambda x: (x - 0.5).square().flatten(1).sum(1) + 1.0, counts)
+    minimise(evaluate, torch.zeros(1, 1, 4, 4), StyleConfig(iterations=70, plateau=0))
+    assert len(counts) == 70
+
+
+@pytest.mark.parametrize("optimiser", ["lbfgs", "adam"])
+@pytest.mark.parametrize("smoothing", [0, 2])
+def test_pinned_pixels_stay_and_the_others_reach_their_minimum(
+    optimiser: str, smoothing: int
+) -> None:
+    centre, start = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8)
+    pinned = torch.rand(2, 1, 8, 8) < 0.3
+    config = StyleConfig(optimiser=optimiser, iterations=300, step=0.02, smoothing=smoothing)  # type: ignore[arg-type]
+    found = minimise(_quadratic(centre, torch.ones(8, 8)), start, config, pinned).images
+    assert torch.equal(found[pinned], start[pinned])
+    if smoothing == 0:
+        torch.testing.assert_close(found[~pinned], centre[~pinned], rtol=0, atol=0.01)

@@ -8,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import TOLERANCES
 
+from busaug.ops.mmd import gram
+from busaug.ops.style_loss import style_loss
+from busaug.ops.style_target import FeatureTarget, GramTarget
 from busaug.reference import mmd
 from busaug.style.targets import fuse_features, specify_histogram, style_targets
 
@@ -21,7 +24,25 @@ def _features(k: int, seed: int = 0, relu: bool = True) -> torch.Tensor:
 
 
 def _target(features: torch.Tensor, fusion: str) -> torch.Tensor:
-    return style_targets({"a": features}, LAYERS, fusion)["a"]  # type: ignore[arg-type]
+    """The target's matrix (N, N)."""
+    target = style_targets({"a": features}, LAYERS, fusion)["a"]  # type: ignore[arg-type]
+    return (target.matrix if isinstance(target, GramTarget) else gram(target.features))[0]
+
+
+@pytest.mark.parametrize("fusion", ["FM", "GM", "UM", "SR"])
+@pytest.mark.parametrize("positions", [(2, 2), (8, 5)])
+def test_features_and_matrix_are_the_same_target(fusion: str, positions: tuple[int, int]) -> None:
+    """Few positions: features are carried where there are any. Many: their matrix."""
+    references = 1 if fusion == "SR" else 3
+    x = torch.rand(references, 40, *positions)
+    target = style_targets({"a": x}, LAYERS, fusion)["a"]  # type: ignore[arg-type]
+    carried = FeatureTarget if positions == (2, 2) and fusion != "GM" else GramTarget
+    assert isinstance(target, carried)
+    image = torch.rand(1, 40, positions[0] * positions[1])
+    expected = mmd.style_loss_gram(image.double(), _target(x, fusion).double())
+    tolerance = TOLERANCES["style target, float32"]
+    found = style_loss(image, target).double()
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=0)
 
 
 @pytest.mark.parametrize("fusion", ["FM", "GM", "UM"])

@@ -1,6 +1,7 @@
 // What the bindings call. Raw pointers to dense arrays; no Python, no torch.
 #pragma once
 
+#include "busaug/lrp.hpp"
 #include "busaug/macros.hpp"
 #include "busaug/srad.hpp"
 
@@ -75,6 +76,31 @@ template <class Real>
 void elementary_cpu(Elementary function, Index count, const Real* input, Real* output,
                     const std::string& simd);
 
+// The style loss in its Gram form, all but the matrix products. N = channels, M = positions.
+//
+//   products    Real[]: the lower triangle of F F^T in row blocks of `block` rows, see row_block
+//   target      Real[images][N][N], symmetric; its lower triangle is read
+//   difference  Real[images][N][N]: F F^T / M - target, whole
+//   loss        Real[images]: ||difference||_F^2 / (4 N^2)
+//
+// Throws std::invalid_argument for extents out of range. Threads and `simd` as for srad_cpu.
+struct GramDifferenceParams {
+    Index images, channels, positions;
+    Index block;
+};
+
+void check_gram_difference(const GramDifferenceParams& params);
+
+template <class Real>
+void gram_difference_cpu(const GramDifferenceParams& params, const Real* products,
+                         const Real* target, Real* difference, Real* loss, int threads,
+                         const std::string& simd);
+
+// output[i] = sum of x[i][k] y[i][k] over k, for Real[images][count] twice; x and y may be one.
+template <class Real>
+void inner_products_cpu(Index images, Index count, const Real* x, const Real* y, double* output,
+                        int threads, const std::string& simd);
+
 // The Gram form of the style loss on a device, matrix products and all. N = channels, M =
 // positions.
 //
@@ -104,5 +130,81 @@ struct GramArrays {
 Index gram_difference_cuda_workspace(const GramTask& task);
 void gram_difference_cuda(const GramTask& task, const GramArrays& arrays, void* workspace,
                           int device, void* stream);
+
+// Where a step of relevance propagation runs. On the CPU the result depends on neither the number
+// of threads nor `simd`, a level of cpu/simd.hpp or "auto" for the best of the machine. On CUDA
+// (only in a build with it) everything lies on `device`, and work is queued on `stream` and not
+// waited for; std::runtime_error where CUDA refuses.
+struct OnCpu {
+    int threads;
+    std::string simd;
+};
+struct OnCuda {
+    int device;
+    void* stream; // a cudaStream_t
+};
+
+// Steps of layer-wise relevance propagation by the alpha-beta rule (busaug/lrp.hpp); the matrix
+// products between them are the caller's. Arrays are dense and do not overlap. The functions throw
+// std::invalid_argument for extents or options out of range.
+struct LrpRule {
+    double alpha, beta; // alpha - beta = 1, beta >= 0
+    double rounding;    // of linear - positive, relative to positive
+    bool zero_part, absorb_bias;
+    LrpFactor factor;
+    int parts; // quotients written: 2, or 1 for the positive one alone
+};
+
+void check_lrp(const LrpUnits& units);
+void check_lrp(const LrpRule& rule);
+void check_lrp(const LrpImages& extent);
+
+// Real[outer][channels][inner] each; bias Real[channels].
+template <class Real> struct LrpLayer {
+    const Real* positive;
+    const Real* linear;
+    const Real* bias;
+    const Real* factor;
+};
+
+// Fills `quotients`, Real[outer][parts][channels][inner]. With one part the result is the number of
+// negative quotients other than zero that were left out. On CUDA, where a number to return would
+// have to be waited for, parts is 2 and the result 0.
+template <class Real>
+Index lrp_quotients(const LrpUnits& units, const LrpRule& rule, const LrpLayer<Real>& layer,
+                    Real* quotients, const OnCpu& where);
+template <class Real>
+Index lrp_quotients(const LrpUnits& units, const LrpRule& rule, const LrpLayer<Real>& layer,
+                    Real* quotients, const OnCuda& where);
+
+// output = max(left + right + bias, 0); right may be null.
+template <class Real>
+void lrp_rectified_sum(const LrpUnits& units, const Real* left, const Real* right, const Real* bias,
+                       Real* output, const OnCpu& where);
+template <class Real>
+void lrp_rectified_sum(const LrpUnits& units, const Real* left, const Real* right, const Real* bias,
+                       Real* output, const OnCuda& where);
+
+// Inputs of any sign to Real[outer][2][channels][inner], their positive and negative magnitudes.
+template <class Real>
+void lrp_split(const LrpUnits& units, const Real* inputs, Real* split, const OnCpu& where);
+template <class Real>
+void lrp_split(const LrpUnits& units, const Real* inputs, Real* split, const OnCuda& where);
+
+// What comes back to the two, Real[outer][2][channels][inner], as what comes back to the inputs.
+template <class Real>
+void lrp_merge(const LrpUnits& units, const Real* inputs, const Real* back, Real* merged,
+               const OnCpu& where);
+template <class Real>
+void lrp_merge(const LrpUnits& units, const Real* inputs, const Real* back, Real* merged,
+               const OnCuda& where);
+
+// product = left x right, Real[images][elements], and LrpSums[images][blocks] of it.
+template <class Real>
+void lrp_product(const LrpImages& extent, const Real* left, const Real* right, Real* product,
+                 LrpSums* sums, const OnCpu& where);
+template <class Real>
+void lrp_product(const LrpImages& extent, const Real* left, const Real* right, Real* product,
+                 LrpSums* sums, const OnCuda& where);
 
 } // namespace busaug
