@@ -209,7 +209,7 @@ __global__ void __launch_bounds__(Tiles::threads, 512 / Tiles::threads)
         return;
     }
     const double square = block_sum(form_differences<Tiles>(launch, place, entries));
-    // block_sum's barriers: all entries are differences now
+    // all threads met in block_sum: all entries are differences now
     mirror<Tiles>(launch, place, entries);
     const Index tiles = launch.plan.tiles;
     if (threadIdx.x == 0) {

@@ -5,6 +5,7 @@
 // line "ok" or "error" with two counts, then so many bytes of output and so many of log (for an
 // error: of its message).
 #include "busaug/api.hpp"
+#include "cuda_runtime.h"
 #include "emulator.hpp"
 #include "runtime.hpp"
 
@@ -58,11 +59,14 @@ class Array {
         start_ = memory_.get() + shift;
         std::memset(start_, 0xff, bytes_);
     }
-    static Array read(Index bytes, Index shift = 0) {
-        Array array(bytes, shift);
-        if (!std::cin.read(array.start_, static_cast<std::streamsize>(bytes))) {
+    // With so many bytes `missing` at the end, to see a step outside found.
+    static Array read(Index bytes, Index shift = 0, Index missing = 0) {
+        Array array(bytes - missing, shift);
+        std::string given(static_cast<std::size_t>(bytes), 0);
+        if (!std::cin.read(given.data(), static_cast<std::streamsize>(bytes))) {
             throw std::runtime_error("the request ends early");
         }
+        std::memcpy(array.start_, given.data(), array.bytes_);
         return array;
     }
     template <class T> T* as() const { return reinterpret_cast<T*>(start_); }
@@ -104,7 +108,7 @@ template <class Real> std::string srad(const Request& request) {
         params.images * params.height * params.width * static_cast<Index>(sizeof(Real));
     const bool measured = request.integer("measured") != 0;
     const bool compressed = request.integer("compressed") != 0;
-    const auto images = Array::read(bytes, request.integer("shift"));
+    const auto images = Array::read(bytes, request.integer("shift"), request.integer("missing"));
     const auto regions =
         Array::read(measured ? params.images * 4 * static_cast<Index>(sizeof(Index)) : 0);
     const auto ranges =
@@ -160,6 +164,16 @@ void reply(const char* verdict, const std::string& output, const std::string& lo
     std::cout.flush();
 }
 
+// What a launcher must leave behind, whether it succeeded or threw.
+void check_manners() {
+    if (emulator::device_in_use() != 0) {
+        emulator::fail("the device that was current is not again");
+    }
+    if (cudaGetLastError() != cudaSuccess) {
+        emulator::fail("an error is left for others to find");
+    }
+}
+
 } // namespace
 
 int main() {
@@ -168,11 +182,10 @@ int main() {
             const Request request(line);
             settle(request);
             const std::string output = answer(request);
-            if (emulator::device_in_use() != 0) {
-                throw std::runtime_error("the device that was current is not again");
-            }
+            check_manners();
             reply("ok", output, emulator::take_log());
         } catch (const std::exception& error) {
+            check_manners();
             emulator::take_log();
             reply("error", "", error.what());
         }

@@ -11,7 +11,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <numeric>
 #include <random>
 #include <set>
@@ -63,6 +62,7 @@ namespace {
 
 constexpr unsigned warp_size = 32;
 constexpr std::size_t stack_bytes = 128 * 1024;
+constexpr std::size_t last_frames = 4 * 1024; // more than the fibre's first functions take
 constexpr int poison = 0xff; // NaN as a float, -1 as an integer
 
 enum class State { ready, in_warp, in_block, in_cluster, ended };
@@ -141,7 +141,8 @@ char* take_stack() {
     }
     char* memory = free_stacks.back();
     free_stacks.pop_back();
-    ASAN_UNPOISON_MEMORY_REGION(memory, stack_bytes);
+    // frames that were left for good are at the top
+    __asan_unpoison_memory_region(memory + stack_bytes - last_frames, last_frames);
     return memory;
 }
 
@@ -172,11 +173,11 @@ Shared find_shared() {
 }
 
 void guard_shared() {
-    ASAN_POISON_MEMORY_REGION(busaug::dynamic_shared + launch->shared_bytes,
+    __asan_poison_memory_region(busaug::dynamic_shared + launch->shared_bytes,
                               busaug::most_shared_bytes - launch->shared_bytes);
 }
 void unguard_shared() {
-    ASAN_UNPOISON_MEMORY_REGION(busaug::dynamic_shared, busaug::most_shared_bytes);
+    __asan_unpoison_memory_region(busaug::dynamic_shared, busaug::most_shared_bytes);
 }
 
 // Calls work(live address, saved address, bytes) for each part of a block's shared memory.
@@ -259,15 +260,15 @@ void resume(Fibre& which) {
     fibre = nullptr;
 }
 
-std::vector<std::size_t> order(std::size_t count) {
-    std::vector<std::size_t> indices(count);
+// Fills `indices` with the numbers below `count` in the order of the settings.
+void order(std::vector<std::size_t>& indices, std::size_t count) {
+    indices.resize(count);
     std::iota(indices.begin(), indices.end(), 0);
     if (the_settings.order == "reverse") {
         std::reverse(indices.begin(), indices.end());
     } else if (the_settings.order == "shuffled") {
         std::shuffle(indices.begin(), indices.end(), shuffler);
     }
-    return indices;
 }
 
 // ---- barriers
@@ -349,9 +350,11 @@ struct Warp {
     }
     // Until its lanes have ended or wait for others.
     void run() const {
+        static std::vector<std::size_t> lanes;
         enter(block);
         do {
-            for (const std::size_t lane : order(count)) {
+            order(lanes, count);
+            for (const std::size_t lane : lanes) {
                 Fibre& one = block->fibres[first + lane];
                 if (one.state == State::ready) {
                     resume(one);
@@ -389,8 +392,10 @@ void run_together(std::vector<std::vector<Block>>& clusters) {
             }
         }
     }
+    std::vector<std::size_t> turns;
     const auto run_one = [&] {
-        for (const std::size_t i : order(warps.size())) {
+        order(turns, warps.size());
+        for (const std::size_t i : turns) {
             if (warps[i].ready()) {
                 warps[i].run();
                 release({warps[i].block}, State::in_block);
@@ -470,7 +475,8 @@ void run(const Launch& what, const std::function<void()>& body) {
              << " threads=" << what.block.count() << " shared=" << what.shared_bytes << "\n";
     // Some blocks at a time, as on a device: those of a grid may not wait for each other.
     constexpr std::size_t blocks_at_once = 8;
-    const std::vector<std::size_t> clusters = order(what.grid.count() / what.cluster);
+    std::vector<std::size_t> clusters;
+    order(clusters, what.grid.count() / what.cluster);
     const std::size_t at_once = std::max<std::size_t>(1, blocks_at_once / what.cluster);
     for (std::size_t first = 0; first < clusters.size(); first += at_once) {
         std::vector<std::vector<Block>> resident(std::min(at_once, clusters.size() - first));
