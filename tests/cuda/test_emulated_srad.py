@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from emulator.device import ORDERS, Setting
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busaug.ops.srad import srad_op
@@ -145,9 +145,7 @@ def test_a_refused_launch_is_an_error_and_the_process_lives(emulated):
     assert torch.equal(on_device(emulated, images), on_cpu(images))
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_any_image_equals_the_cpu(emulated, data):
     count, height, width = (data.draw(st.integers(1, most)) for most in (2, 40, 70))

@@ -1,4 +1,4 @@
-"""Rules of csrc/cuda that need no device: what a source may not say, and what compilers make of it."""
+"""Rules of csrc/cuda that need no device: what sources may not say, what nvcc makes of them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ import pytest
 CSRC = Path(__file__).parents[2] / "csrc"
 SOURCES = sorted([*CSRC.rglob("*.?pp"), *CSRC.rglob("*.cu")])
 KERNELS = sorted(CSRC.glob("cuda/*.cu"))
-ARCHITECTURES = [80, 86, 89, 90]
-# Flags that CMakeLists.txt sets for one file only.
-FLAGS = {"srad.cu": ["--fmad=false"]}
+CMAKE = (CSRC.parent / "CMakeLists.txt").read_text()
 
 FORBIDDEN = {
     r"<<<": "launches go through cuda/launch.hpp, with a stream",
@@ -49,6 +47,24 @@ def test_only_one_place_launches():
         assert re.search(r"\blaunch\(", text)
 
 
+def architectures():
+    """Of CMakeLists.txt, those that machine code is made for."""
+    (listed,) = re.findall(r'BUSAUG_CUDA_ARCHITECTURES "([^"]+)"\n', CMAKE)
+    return [int(each.removesuffix("-real")) for each in listed.split(";")]
+
+
+def own_flags(source):
+    """Flags that CMakeLists.txt sets for one file."""
+    own = rf'set_source_files_properties\({source} PROPERTIES COMPILE_OPTIONS "([^"]+)"'
+    return [flag for found in re.findall(own, CMAKE) for flag in found.split(";")]
+
+
+def test_srad_is_compiled_without_fused_multiply_add():
+    """Which the CPU's code is too; tests in emulation rest on it."""
+    assert own_flags("csrc/cuda/srad.cu") == ["--fmad=false"]
+    assert "-ffp-contract=off" in CMAKE
+
+
 @pytest.mark.slow
 def test_kernels_compile_without_warnings_and_registers_do_not_spill(tmp_path):
     nvcc = shutil.which("nvcc")
@@ -63,7 +79,7 @@ def test_kernels_compile_without_warnings_and_registers_do_not_spill(tmp_path):
                 "-std=c++17",
                 "-O3",
                 f"-arch=sm_{architecture}",
-                *FLAGS.get(source.name, []),
+                *own_flags(source.relative_to(CSRC.parent)),
                 f"-I{CSRC / 'include'}",
                 "--Werror=all-warnings",
                 "-Xcompiler=-Wall,-Wextra",
@@ -79,7 +95,7 @@ def test_kernels_compile_without_warnings_and_registers_do_not_spill(tmp_path):
         assert done.returncode == 0, done.stderr
         return f"{source.name} sm_{architecture}", done.stderr
 
-    work = [(source, architecture) for source in KERNELS for architecture in ARCHITECTURES]
+    work = [(source, architecture) for source in KERNELS for architecture in architectures()]
     with ThreadPoolExecutor(2) as pool:
         for name, report in pool.map(compiled, work):
             spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ _KERNELS = [*_CHECKED, "-x", "c++", "-D__CUDACC__", "-D__CUDA_ARCH__=900", "-inc
 _SOURCES = [
     *((path, [*_KERNELS, "cuda_runtime.h"]) for path in sorted(CSRC.glob("cuda/*.cu"))),
     *((path, ["-O1"]) for path in sorted(HERE.glob("*.cpp"))),
-    *((CSRC / "cpu" / name, []) for name in ("srad.cpp", "simd.cpp")),  # for check_srad
+    *((CSRC / "cpu" / name, []) for name in ("lrp.cpp", "simd.cpp", "srad.cpp")),  # for check_*
 ]
 
 
@@ -101,7 +101,6 @@ class Device:
     def __init__(self, program: Path) -> None:
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
-        self._errors: IO[bytes] | None = None
         self.log = Log()
         """Of the last call."""
 
@@ -162,28 +161,53 @@ class Device:
         values = _tensor(found, torch.float32)
         return values[:batch], values[batch:].view(batch, channels, channels)
 
+    def lrp(
+        self, step: str, *tensors: Tensor, setting: Setting = Setting(), **options: Any
+    ) -> tuple[Tensor, bytes]:
+        """A step of ``busaug.ops.lrp_steps`` on (B, N, ...) in one memory format.
+
+        Returns its values in a row, as they lie, and the bytes of any sums.
+        """
+        like = tensors[0]
+        batch, channels = like.shape[:2]
+        inner = like.shape[2:].numel()
+        contiguous = like.is_contiguous()
+        if not contiguous and step != "product":
+            batch, channels, inner = batch * inner, channels, 1
+        found = self._call(
+            "lrp",
+            [each if contiguous or each.ndim == 1 else _as_it_lies(each) for each in tensors],
+            setting,
+            dtype=_name(like),
+            step=step,
+            outer=batch,
+            channels=channels,
+            inner=inner,
+            **options,
+        )
+        size = like.numel() * (2 if step in ("split", "quotients") else 1) * like.element_size()
+        return _tensor(found[:size], like.dtype), found[size:]
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
             self._process = None
-        if self._errors is not None:
-            self._errors.close()
-            self._errors = None
 
     def _call(self, op: str, tensors: Iterable[Tensor], setting: Setting, **words: Any) -> bytes:
         if self._process is None:
-            self._errors = tempfile.TemporaryFile()
             self._process = subprocess.Popen(
                 [self._program],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._errors,
+                stderr=subprocess.PIPE,
                 env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0"},
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        line = " ".join([op, *(f"{k}={v!s}" for k, v in {**setting.words(), **words}.items())])
+        words = {**setting.words(), **words}
+        values = (f"{k}={int(v) if isinstance(v, bool) else v}" for k, v in words.items())
+        line = " ".join([op, *values])
         try:
             self._process.stdin.write(line.encode() + b"\n")
             for tensor in tensors:
@@ -200,12 +224,9 @@ class Device:
 
     def _last_words(self) -> str:
         assert self._process is not None
-        assert self._errors is not None
-        self._process.wait(timeout=60)
-        self._errors.seek(0)
-        words = self._errors.read().decode(errors="replace")
-        self.stop()
-        return words[:4000]
+        _, words = self._process.communicate(timeout=60)
+        self._process = None
+        return words.decode(errors="replace")[:4000]
 
 
 def build(folder: Path) -> Path:
@@ -218,6 +239,8 @@ def build(folder: Path) -> Path:
     program = folder / f"driver-{_fingerprint(compiler)}"
     if program.exists():
         return program
+    for former in folder.glob("driver-*"):
+        former.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         _try_sanitizer(compiler, Path(name))
         objects = [f"{name}/{index}.o" for index in range(len(_SOURCES))]
@@ -265,6 +288,11 @@ def _name(tensor: Tensor) -> str:
 
 def _bytes(tensor: Tensor) -> bytes:
     return tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _as_it_lies(tensor: Tensor) -> Tensor:
+    """The values of a channels-last (B, N, ...) in the order of memory."""
+    return tensor.movedim(1, -1)
 
 
 def _tensor(data: bytes, dtype: torch.dtype) -> Tensor:

@@ -34,7 +34,13 @@ class Request {
             values_[word.substr(0, equals)] = word.substr(equals + 1);
         }
     }
-    const std::string& text(const std::string& key) const { return values_.at(key); }
+    const std::string& text(const std::string& key) const {
+        const auto found = values_.find(key);
+        if (found == values_.end()) {
+            emulator::fail("the request does not say " + key);
+        }
+        return found->second;
+    }
     Index integer(const std::string& key) const { return std::stoll(text(key)); }
     double real(const std::string& key) const { return std::stod(text(key)); }
 
@@ -114,10 +120,9 @@ template <class Real> std::string srad(const Request& request) {
     const auto ranges =
         Array::read(compressed ? params.images * 2 * static_cast<Index>(sizeof(Real)) : 0);
     const Array output(bytes * params.scales);
-    const busaug::SradArrays<Real> arrays{images.as<Real>(),
-                                          measured ? regions.as<Index>() : nullptr,
-                                          compressed ? ranges.as<Real>() : nullptr,
-                                          output.as<Real>()};
+    const busaug::SradArrays<Real> arrays{
+        images.as<Real>(), measured ? regions.as<Index>() : nullptr,
+        compressed ? ranges.as<Real>() : nullptr, output.as<Real>()};
     const int device = emulator::device_asked_for;
     const Index needed = busaug::srad_cuda_workspace<Real>(params, device);
     const Array workspace(needed);
@@ -149,7 +154,64 @@ std::string gram(const Request& request) {
     return loss.bytes() + difference.bytes();
 }
 
+// One step of the alpha-beta rule. Inputs come one after the other; a second operand may be
+// missing.
+template <class Real> std::string lrp(const Request& request) {
+    const busaug::OnCuda where{emulator::device_asked_for, emulator::stream_asked_for()};
+    const busaug::LrpUnits units{request.integer("outer"), request.integer("channels"),
+                                 request.integer("inner")};
+    const auto real = static_cast<Index>(sizeof(Real));
+    const Index bytes = units.size() * real;
+    const std::string& step = request.text("step");
+    if (step == "product") {
+        const busaug::LrpImages extent{units.outer, units.channels * units.inner,
+                                       request.integer("blocks")};
+        const auto left = Array::read(bytes);
+        const auto right = Array::read(bytes);
+        const Array product(bytes);
+        const Array sums(extent.all_blocks() * static_cast<Index>(sizeof(busaug::LrpSums)));
+        busaug::lrp_product<Real>(extent, left.as<Real>(), right.as<Real>(), product.as<Real>(),
+                                  sums.as<busaug::LrpSums>(), where);
+        return product.bytes() + sums.bytes();
+    }
+    const bool doubled = step == "split" || step == "quotients";
+    const Array output(doubled ? 2 * bytes : bytes);
+    const auto first = Array::read(bytes);
+    if (step == "split") {
+        busaug::lrp_split<Real>(units, first.as<Real>(), output.as<Real>(), where);
+    } else if (step == "merge") {
+        const auto back = Array::read(2 * bytes);
+        busaug::lrp_merge<Real>(units, first.as<Real>(), back.as<Real>(), output.as<Real>(), where);
+    } else if (step == "rectified_sum") {
+        const bool alone = request.integer("alone") != 0;
+        const auto right = Array::read(alone ? 0 : bytes);
+        const auto bias = Array::read(units.channels * real);
+        busaug::lrp_rectified_sum<Real>(units, first.as<Real>(), alone ? nullptr : right.as<Real>(),
+                                        bias.as<Real>(), output.as<Real>(), where);
+    } else if (step == "quotients") {
+        const auto linear = Array::read(bytes);
+        const auto bias = Array::read(units.channels * real);
+        const auto factor = Array::read(bytes);
+        const busaug::LrpRule rule{request.real("alpha"),
+                                   request.real("beta"),
+                                   request.real("rounding"),
+                                   request.integer("zero_part") != 0,
+                                   request.integer("absorb_bias") != 0,
+                                   static_cast<busaug::LrpFactor>(request.integer("factor_kind")),
+                                   2};
+        const busaug::LrpLayer<Real> layer{first.as<Real>(), linear.as<Real>(), bias.as<Real>(),
+                                           factor.as<Real>()};
+        busaug::lrp_quotients<Real>(units, rule, layer, output.as<Real>(), where);
+    } else {
+        throw std::runtime_error("no such step: " + step);
+    }
+    return output.bytes();
+}
+
 std::string answer(const Request& request) {
+    if (request.op == "lrp") {
+        return request.text("dtype") == "float32" ? lrp<float>(request) : lrp<double>(request);
+    }
     if (request.op == "gram") {
         return gram(request);
     }

@@ -63,7 +63,7 @@ namespace {
 constexpr unsigned warp_size = 32;
 constexpr std::size_t stack_bytes = 128 * 1024;
 constexpr std::size_t last_frames = 4 * 1024; // more than the fibre's first functions take
-constexpr int poison = 0xff; // NaN as a float, -1 as an integer
+constexpr int poison = 0xff;                  // NaN as a float, -1 as an integer
 
 enum class State { ready, in_warp, in_block, in_cluster, ended };
 
@@ -174,7 +174,7 @@ Shared find_shared() {
 
 void guard_shared() {
     __asan_poison_memory_region(busaug::dynamic_shared + launch->shared_bytes,
-                              busaug::most_shared_bytes - launch->shared_bytes);
+                                busaug::most_shared_bytes - launch->shared_bytes);
 }
 void unguard_shared() {
     __asan_unpoison_memory_region(busaug::dynamic_shared, busaug::most_shared_bytes);
@@ -532,8 +532,8 @@ void exchange(unsigned lanes, const void* mine, void* taken, std::size_t bytes, 
 }
 
 void* in_block(void* mine, unsigned rank) {
-    const auto offset = static_cast<std::size_t>(static_cast<unsigned char*>(mine) -
-                                                 busaug::dynamic_shared);
+    const auto offset =
+        static_cast<std::size_t>(static_cast<unsigned char*>(mine) - busaug::dynamic_shared);
     if (offset >= launch->shared_bytes) {
         fail("an address outside dynamic shared memory is sought in another block");
     }

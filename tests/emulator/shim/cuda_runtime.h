@@ -3,6 +3,8 @@
 
 #include "emulator.hpp"
 
+#include <math.h> // its functions in the global namespace, as nvcc has them
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

@@ -99,10 +99,11 @@ void load_matrix_sync(fragment<Use, m, n, k, T, Layout>& loaded, const Stored* f
 
 // Most of the emulation's work is here, on fragments alone.
 template <int m, int n, int k, class T, class LeftLayout, class RightLayout>
-__attribute__((optimize("O2"), no_sanitize_address)) void mma_sync(fragment<accumulator, m, n, k, float>& result,
-              const fragment<matrix_a, m, n, k, T, LeftLayout>& left,
-              const fragment<matrix_b, m, n, k, T, RightLayout>& right,
-              const fragment<accumulator, m, n, k, float>& sum) {
+__attribute__((optimize("O2"), no_sanitize_address)) void
+mma_sync(fragment<accumulator, m, n, k, float>& result,
+         const fragment<matrix_a, m, n, k, T, LeftLayout>& left,
+         const fragment<matrix_b, m, n, k, T, RightLayout>& right,
+         const fragment<accumulator, m, n, k, float>& sum) {
     if (emulator::lane() != 0) {
         return;
     }
