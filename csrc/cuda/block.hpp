@@ -65,8 +65,8 @@ __device__ inline bool last_to_arrive(unsigned* ticket, unsigned count) {
     return last;
 }
 
-// Sum over a block's threads, of whole warps, in one order; thread 0 has it. All threads call it and
-// meet in it; between two calls they meet once more.
+// Sum over a block's threads, of whole warps, in one order; thread 0 has it. All threads call it
+// and meet in it; between two calls they meet once more.
 __device__ inline double block_sum(double value) {
     __shared__ double sums[warp_size];
     for (int distance = warp_size / 2; distance > 0; distance /= 2) {
