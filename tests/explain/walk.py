@@ -59,8 +59,8 @@ class Walk:
         for block, a in reversed(saved):
             r = self._block(block, a, r)
         r = lrp.max_pool(stem, r, 3, 2, 1)
-        mean = torch.tensor(IMAGENET_MEAN).to(x).view(1, 3, 1, 1)
-        std = torch.tensor(IMAGENET_STD).to(x).view(1, 3, 1, 1)
+        mean = x.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+        std = x.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
         first = lrp.Linear(m.conv1.weight, 2, 3)
         return lrp.z_box(first, x, -mean / std, (1 - mean) / std, r), seed.sum(1)
 
