@@ -8,11 +8,13 @@ below, because ratios differ between machines.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from peak_memory import peak_bytes
 from simd import supported_simd
 
 import busaug
@@ -127,15 +129,22 @@ def test_quiet_regions(benchmark, race):
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_memory(benchmark, summary):
-    images = speckled(3072)
-    busaug.srad(images[:, :64, :64])  # imports count no more
+# In a process of its own: here memory that earlier work has freed would be taken again, uncounted.
+_PEAK = """
+import torch, busaug
+torch.set_num_threads(1)
+images = torch.rand(1, 3072, 3072)
+busaug.srad(images[:, :64, :64])  # imports count no more
+found, result = peak_bytes(lambda: busaug.srad(images, scales=2, iterations=1))
+print((found - result.nbytes) / images.nbytes)
+"""
 
-    def ours():
-        return busaug.srad(images, scales=2, iterations=1)
 
-    found, result = peak_bytes(ours)
-    assert torch.equal(benchmark(ours), result)
-    extra = (found - result.nbytes) / images.nbytes
+def test_memory(summary):
+    place = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "tests")}
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK], env=place, check=True, capture_output=True, text=True
+    )
+    extra = float(done.stdout)
     summary(f"srad, one thread: {extra:.2f} images of memory beside input and output")
-    assert extra < 2
+    assert 0.5 < extra < 2

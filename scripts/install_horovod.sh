@@ -63,7 +63,7 @@ recipe=(
     HOROVOD_WITH_PYTORCH=1 HOROVOD_WITHOUT_TENSORFLOW=1 HOROVOD_WITHOUT_MXNET=1
     HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1
     LDFLAGS=-Wl,-s
-    CMAKE_POLICY_VERSION_MINIMUM=3.5 # its Gloo asks for a CMake that CMake 4 no longer plays
+    CMAKE_POLICY_VERSION_MINIMUM=3.5 # its Gloo asks for a policy level that CMake 4 has dropped
 )
 if [ "$variant" = nccl ]; then
     [ "$cuda" != none ] || fail "torch $torch has no CUDA. Install a CUDA build of torch first."

@@ -38,20 +38,23 @@ template <class Real> struct BiasOfAll {
     BUSAUG_INLINE Real operator()(Index) const { return bias; }
 };
 
-// Calls work(first element, bias along the row) for each row.
-template <class Real, class Work>
-BUSAUG_INLINE void for_each_row(const LrpUnits& units, Range rows, const Real* bias,
-                                const Work& work) {
-    const Index length = Rows(units).length;
-    if (units.inner == 1) {
+// Row()(pass, first element, bias along the row) for each row, and the sum of what it returns. A
+// type of its own and not a lambda, which may be compiled apart, without the instruction set.
+template <class Row, class Pass, class Real>
+BUSAUG_INLINE Index for_each_row(const Pass& pass, const Real* bias, Range rows) {
+    const Index length = Rows(pass.units).length;
+    Index sum = 0;
+    if (pass.units.inner == 1) {
         for (Index row = rows.begin; row < rows.end; ++row) {
-            work(row * length, BiasOfEach<Real>{bias});
+            sum += Row()(pass, row * length, BiasOfEach<Real>{bias});
         }
     } else {
         for (Index row = rows.begin; row < rows.end; ++row) {
-            work(row * length, BiasOfAll<Real>{bias[units.channel(row * length)]});
+            const Index first = row * length;
+            sum += Row()(pass, first, BiasOfAll<Real>{bias[pass.units.channel(first)]});
         }
     }
+    return sum;
 }
 
 template <class Real> struct QuotientsPass {
@@ -61,19 +64,19 @@ template <class Real> struct QuotientsPass {
     Real* quotients;
 };
 
-// The number of units whose negative quotient is not zero; with one part it is not written.
-template <LrpFactor kind, int parts, class Real>
-BUSAUG_INLINE Index quotient_rows(const QuotientsPass<Real>& pass, Range rows) {
-    const AlphaBeta<Real> rule = pass.rule;
-    const Index length = Rows(pass.units).length;
-    Index omitted = 0;
-    for_each_row(pass.units, rows, pass.layer.bias, [&](Index first, const auto& bias) {
+// Returns the number of negative quotients other than zero, which one part leaves out.
+template <LrpFactor kind, int parts> struct QuotientsRow {
+    template <class Real, class Bias>
+    BUSAUG_INLINE Index operator()(const QuotientsPass<Real>& pass, Index first,
+                                   const Bias& bias) const {
+        const AlphaBeta<Real> rule = pass.rule;
+        const Index length = Rows(pass.units).length;
         const Real* BUSAUG_RESTRICT positive = pass.layer.positive + first;
         const Real* BUSAUG_RESTRICT linear = pass.layer.linear + first;
         const Real* BUSAUG_RESTRICT factor = pass.layer.factor + first;
         Real* BUSAUG_RESTRICT s_pos = pass.quotients + pass.units.part(first, 0, parts);
         Real* BUSAUG_RESTRICT s_neg = pass.quotients + pass.units.part(first, parts - 1, parts);
-        int nonzero = 0;
+        int omitted = 0;
         for (Index i = 0; i < length; ++i) {
             const LrpUnit<Real> unit{positive[i], linear[i], bias(i)};
             const auto s = unit_quotients(rule, unit, unit_relevance<kind>(unit, factor[i]));
@@ -81,13 +84,12 @@ BUSAUG_INLINE Index quotient_rows(const QuotientsPass<Real>& pass, Range rows) {
             if constexpr (parts == 2) {
                 s_neg[i] = s.negative;
             } else {
-                nonzero += s.negative != Real(0) ? 1 : 0;
+                omitted += s.negative != Real(0) ? 1 : 0;
             }
         }
-        omitted += nonzero;
-    });
-    return omitted;
-}
+        return omitted;
+    }
+};
 
 template <class Real> struct RectifiedSumPass {
     LrpUnits units;
@@ -97,10 +99,11 @@ template <class Real> struct RectifiedSumPass {
     Real* output;
 };
 
-template <bool two, class Real>
-BUSAUG_INLINE void rectified_rows(const RectifiedSumPass<Real>& pass, Range rows) {
-    const Index length = Rows(pass.units).length;
-    for_each_row(pass.units, rows, pass.bias, [&](Index first, const auto& bias) {
+template <bool two> struct RectifiedSumRow {
+    template <class Real, class Bias>
+    BUSAUG_INLINE Index operator()(const RectifiedSumPass<Real>& pass, Index first,
+                                   const Bias& bias) const {
+        const Index length = Rows(pass.units).length;
         const Real* BUSAUG_RESTRICT left = pass.left + first;
         const Real* BUSAUG_RESTRICT right = pass.right + (two ? first : 0);
         Real* BUSAUG_RESTRICT output = pass.output + first;
@@ -111,8 +114,9 @@ BUSAUG_INLINE void rectified_rows(const RectifiedSumPass<Real>& pass, Range rows
                 output[i] = above_zero(left[i] + bias(i));
             }
         }
-    });
-}
+        return 0;
+    }
+};
 
 template <class Real> struct SplitPass {
     LrpUnits units;
@@ -163,30 +167,37 @@ template <class Real> struct ProductPass {
 };
 
 // Lanes fix the order of the additions, so that every vector width gives the same bits.
+struct LaneSums {
+    static constexpr int lanes = 16;
+
+    BUSAUG_INLINE void add(int lane, double value) {
+        sum[lane] += value;
+        magnitude[lane] += std::abs(value);
+    }
+
+    double sum[lanes] = {};
+    double magnitude[lanes] = {};
+};
+
 template <class Real>
 BUSAUG_INLINE LrpSums multiply_and_sum(Index count, const Real* BUSAUG_RESTRICT left,
                                        const Real* BUSAUG_RESTRICT right,
                                        Real* BUSAUG_RESTRICT product) {
-    constexpr int lanes = 16;
-    double sum[lanes] = {};
-    double magnitude[lanes] = {};
-    const auto add = [&](Index i, int lane) {
-        product[i] = left[i] * right[i];
-        const double value = static_cast<double>(product[i]);
-        sum[lane] += value;
-        magnitude[lane] += std::abs(value);
-    };
+    constexpr int lanes = LaneSums::lanes;
+    LaneSums sums;
     Index i = 0;
     for (; i + lanes <= count; i += lanes) {
         for (int lane = 0; lane < lanes; ++lane) {
-            add(i + lane, lane);
+            product[i + lane] = left[i + lane] * right[i + lane];
+            sums.add(lane, static_cast<double>(product[i + lane]));
         }
     }
     for (int lane = 0; i < count; ++i, ++lane) {
-        add(i, lane);
+        product[i] = left[i] * right[i];
+        sums.add(lane, static_cast<double>(product[i]));
     }
-    return {std::accumulate(sum, sum + lanes, 0.0),
-            std::accumulate(magnitude, magnitude + lanes, 0.0)};
+    return {std::accumulate(sums.sum, sums.sum + lanes, 0.0),
+            std::accumulate(sums.magnitude, sums.magnitude + lanes, 0.0)};
 }
 
 // `range` counts blocks, through all images.
@@ -214,11 +225,11 @@ template <class Real> struct Kernels {
     template <class Real> struct name {                                                            \
         template <LrpFactor kind, int parts>                                                       \
         attribute static Index quotients(const QuotientsPass<Real>& pass, Range rows) {            \
-            return quotient_rows<kind, parts>(pass, rows);                                         \
+            return for_each_row<QuotientsRow<kind, parts>>(pass, pass.layer.bias, rows);           \
         }                                                                                          \
         template <bool two>                                                                        \
         attribute static void rectified(const RectifiedSumPass<Real>& pass, Range rows) {          \
-            rectified_rows<two>(pass, rows);                                                       \
+            for_each_row<RectifiedSumRow<two>>(pass, pass.bias, rows);                             \
         }                                                                                          \
         attribute static void split(const SplitPass<Real>& pass, Range rows) {                     \
             split_rows(pass, rows);                                                                \

@@ -7,6 +7,7 @@
 #include "launch.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace busaug {
 namespace {
@@ -87,7 +88,7 @@ __global__ void __launch_bounds__(threads_a_block)
             const Real value = left[i] * right[i];
             product[i] = value;
             own_sum += static_cast<double>(value);
-            own_magnitude += fabs(static_cast<double>(value));
+            own_magnitude += std::fabs(static_cast<double>(value));
         }
         sum[rank] = own_sum;
         magnitude[rank] = own_magnitude;
