@@ -1,13 +1,10 @@
 #include "emulator.hpp"
 
-#include <link.h>
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#include <sys/mman.h>
+#include "fibre.hpp"
+#include "shared_memory.hpp"
 
 #include <algorithm>
 #include <array>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -18,52 +15,12 @@
 #include <utility>
 #include <vector>
 
-#if !defined(__x86_64__)
-#error "the fibres of the emulator are written for x86-64"
-#endif
-
-// Stores the registers that a function must keep on the stack in use, leaves its pointer in *from,
-// and goes on where the stack `to` was left.
-extern "C" void emulator_switch_stack(void** from, void* to);
-asm(R"(
-.text
-.globl emulator_switch_stack
-.type emulator_switch_stack, @function
-emulator_switch_stack:
-    pushq %rbp
-    pushq %rbx
-    pushq %r12
-    pushq %r13
-    pushq %r14
-    pushq %r15
-    movq %rsp, (%rdi)
-    movq %rsi, %rsp
-    popq %r15
-    popq %r14
-    popq %r13
-    popq %r12
-    popq %rbx
-    popq %rbp
-    ret
-.size emulator_switch_stack, .-emulator_switch_stack
-)");
-
 emulator::Shape threadIdx, blockIdx, blockDim, gridDim;
-
-namespace busaug {
-// The array that csrc/cuda/block.hpp declares. __shared__ is thread_local here, so that all shared
-// variables lie together in the one thread's TLS block, where they can be saved and restored.
-constexpr std::size_t most_shared_bytes = 228 * 1024;
-alignas(128) thread_local unsigned char dynamic_shared[most_shared_bytes];
-} // namespace busaug
 
 namespace emulator {
 namespace {
 
 constexpr unsigned warp_size = 32;
-constexpr std::size_t stack_bytes = 128 * 1024;
-constexpr std::size_t last_frames = 4 * 1024; // more than the fibre's first functions take
-constexpr int poison = 0xff;                  // NaN as a float, -1 as an integer
 
 enum class State { ready, in_warp, in_block, in_cluster, ended };
 
@@ -83,182 +40,46 @@ struct Site {
     std::string text() const { return name() + ":" + std::to_string(line); }
 };
 
-struct Fibre {
-    emulator::Shape index; // threadIdx
+struct Thread {
+    Fibre fibre;
+    Shape index; // threadIdx
     State state = State::ready;
-    Site site;          // where it waits
+    Site site{};        // where it waits
     unsigned lanes = 0; // that it waits for in its warp
     unsigned exchanges = 0;
-    void* stack_pointer = nullptr;
-    void* fake_stack = nullptr; // AddressSanitizer's
 };
 
+// What a lane shows to the others of its warp.
 struct Slot {
     unsigned exchange = ~0U;
     std::array<unsigned char, largest_exchange> bytes{};
 };
 
 struct Block {
-    emulator::Shape index; // blockIdx
-    unsigned rank;         // in its cluster
+    Shape index; // blockIdx
+    unsigned rank;
     std::vector<Block>* cluster;
-    std::vector<char*> stacks;
-    std::vector<Fibre> fibres;
-    std::vector<std::array<Slot, 2 * warp_size>> warps;
-    std::vector<unsigned char> shared; // dynamic shared memory while another block runs
-    std::vector<unsigned char> others; // likewise the other shared variables
+    SharedMemory shared;
+    std::vector<Thread> threads{};
+    std::vector<std::array<Slot, 2 * warp_size>> slots{}; // of every warp
 
     bool ended() const {
-        return std::all_of(fibres.begin(), fibres.end(),
-                           [](const Fibre& fibre) { return fibre.state == State::ended; });
+        return std::all_of(threads.begin(), threads.end(),
+                           [](const Thread& thread) { return thread.state == State::ended; });
     }
 };
+
+using Cluster = std::vector<Block>;
 
 Settings the_settings;
+std::mt19937 shuffler;
 std::ostringstream launches;
 std::set<Site> barriers;
-std::mt19937 shuffler;
 
-const Launch* launch = nullptr;
+const Launch* launch = nullptr; // the one that is carried out
 const std::function<void()>* kernel = nullptr;
-Block* block = nullptr; // the one that runs
-Fibre* fibre = nullptr; // likewise
-void* scheduler = nullptr;
-const void* scheduler_stack = nullptr;
-std::size_t scheduler_stack_bytes = 0;
-
-// A stack that is not in use; kept for the next launches.
-std::vector<char*> free_stacks;
-
-char* take_stack() {
-    if (free_stacks.empty()) {
-        void* memory = mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (memory == MAP_FAILED) {
-            fail("no memory for another stack");
-        }
-        return static_cast<char*>(memory);
-    }
-    char* memory = free_stacks.back();
-    free_stacks.pop_back();
-    // frames that were left for good are at the top
-    __asan_unpoison_memory_region(memory + stack_bytes - last_frames, last_frames);
-    return memory;
-}
-
-// ---- shared memory
-
-// This program's thread-local variables: there are no others than the shared ones.
-struct Shared {
-    unsigned char* begin = nullptr;
-    std::size_t bytes = 0;
-};
-
-Shared find_shared() {
-    busaug::dynamic_shared[0] = 0; // so that the block exists
-    Shared found;
-    dl_iterate_phdr(
-        [](dl_phdr_info* module, std::size_t, void* result) {
-            for (int i = 0; i < module->dlpi_phnum; ++i) {
-                if (module->dlpi_phdr[i].p_type == PT_TLS) {
-                    *static_cast<Shared*>(result) = {
-                        static_cast<unsigned char*>(module->dlpi_tls_data),
-                        module->dlpi_phdr[i].p_memsz};
-                }
-            }
-            return 1; // the program itself comes first
-        },
-        &found);
-    return found;
-}
-
-void guard_shared() {
-    __asan_poison_memory_region(busaug::dynamic_shared + launch->shared_bytes,
-                                busaug::most_shared_bytes - launch->shared_bytes);
-}
-void unguard_shared() {
-    __asan_unpoison_memory_region(busaug::dynamic_shared, busaug::most_shared_bytes);
-}
-
-// Calls work(live address, saved address, bytes) for each part of a block's shared memory.
-template <class Work> void for_shared(Block& which, const Work& work) {
-    static const Shared all = find_shared();
-    unsigned char* const dynamic = busaug::dynamic_shared;
-    unsigned char* const after = dynamic + busaug::most_shared_bytes;
-    const auto before = static_cast<std::size_t>(dynamic - all.begin);
-    which.others.resize(all.bytes - busaug::most_shared_bytes);
-    work(dynamic, which.shared.data(), launch->shared_bytes);
-    work(all.begin, which.others.data(), before);
-    work(after, which.others.data() + before, which.others.size() - before);
-}
-
-// Puts the block's shared memory in place, and away that of the block which ran before.
-void enter(Block* which) {
-    if (block == which) {
-        return;
-    }
-    if (block != nullptr) {
-        unguard_shared();
-        for_shared(*block, [](const unsigned char* live, unsigned char* saved, std::size_t bytes) {
-            std::memcpy(saved, live, bytes);
-        });
-        if (block->ended()) { // whoever looks into it now is told by AddressSanitizer
-            std::vector<unsigned char>().swap(block->shared);
-        }
-    }
-    block = which;
-    if (block != nullptr) {
-        for_shared(*block, [](unsigned char* live, const unsigned char* saved, std::size_t bytes) {
-            std::memcpy(live, saved, bytes);
-        });
-        guard_shared();
-    }
-}
-
-// ---- fibres
-
-void pause(State state, const Site& site) {
-    fibre->state = state;
-    fibre->site = site;
-    __sanitizer_start_switch_fiber(&fibre->fake_stack, scheduler_stack, scheduler_stack_bytes);
-    emulator_switch_stack(&fibre->stack_pointer, scheduler);
-    __sanitizer_finish_switch_fiber(fibre->fake_stack, nullptr, nullptr);
-}
-
-void fibre_main() {
-    __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack, &scheduler_stack_bytes);
-    (*kernel)();
-    pause(State::ended, {});
-    std::abort();
-}
-
-std::size_t rank_of(const Fibre& which) {
-    return static_cast<std::size_t>(&which - block->fibres.data());
-}
-
-void prepare(Fibre& which, char* memory) {
-    void** top = reinterpret_cast<void**>(memory + stack_bytes);
-    *--top = nullptr; // a return address would be here: keeps the alignment of a call
-    *--top = reinterpret_cast<void*>(&fibre_main);
-    for (int saved = 0; saved < 6; ++saved) {
-        *--top = nullptr;
-    }
-    which.stack_pointer = top;
-}
-
-void resume(Fibre& which) {
-    fibre = &which;
-    which.state = State::ready;
-    threadIdx = which.index;
-    blockIdx = block->index;
-    blockDim = launch->block;
-    gridDim = launch->grid;
-    void* fake_stack = nullptr;
-    __sanitizer_start_switch_fiber(&fake_stack, block->stacks[rank_of(which)], stack_bytes);
-    emulator_switch_stack(&scheduler, which.stack_pointer);
-    __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
-    fibre = nullptr;
-}
+Block* block = nullptr;   // whose shared memory is in place
+Thread* thread = nullptr; // that runs
 
 // Fills `indices` with the numbers below `count` in the order of the settings.
 void order(std::vector<std::size_t>& indices, std::size_t count) {
@@ -271,7 +92,14 @@ void order(std::vector<std::size_t>& indices, std::size_t count) {
     }
 }
 
-// ---- barriers
+// ---- waiting
+
+// In the running thread.
+void wait(State state, const Site& site) {
+    thread->state = state;
+    thread->site = site;
+    Fibre::pause();
+}
 
 // Notes a barrier. False for the one that is left out to see what then happens.
 bool counts(const Site& site) {
@@ -279,43 +107,47 @@ bool counts(const Site& site) {
     return site.line != the_settings.skipped_line || site.name() != the_settings.skipped_file;
 }
 
-// The blocks' threads go on if all of them wait in `state`. Whether they do.
-bool release(const std::vector<Block*>& blocks, State state) {
-    const Fibre* first = nullptr;
-    for (const Block* block_of : blocks) {
-        for (const Fibre& each : block_of->fibres) {
-            if (each.state == State::ended) {
+[[noreturn]] void fail_apart(const Thread& one, const Thread& other) {
+    fail("threads wait for each other at " + one.site.text() + " and at " + other.site.text());
+}
+
+// All threads that `of` has go on if those that have not ended wait in `state`. Whether they do.
+template <class Blocks> bool release(const Blocks& of, State state) {
+    const Thread* first = nullptr;
+    for (const Block* each : of) {
+        for (const Thread& one : each->threads) {
+            if (one.state == State::ended) {
                 continue;
             }
-            if (each.state != state) {
+            if (one.state != state) {
                 return false;
             }
-            first = first == nullptr ? &each : first;
-            if (!(each.site == first->site)) {
-                fail("threads wait for each other at " + first->site.text() + " and at " +
-                     each.site.text());
+            first = first == nullptr ? &one : first;
+            if (!(one.site == first->site)) {
+                fail_apart(*first, one);
             }
         }
     }
-    for (Block* block_of : blocks) {
-        for (Fibre& each : block_of->fibres) {
-            each.state = each.state == state ? State::ready : each.state;
+    for (Block* each : of) {
+        for (Thread& one : each->threads) {
+            one.state = one.state == state ? State::ready : one.state;
         }
     }
     return first != nullptr;
 }
 
 // Lanes go on where all that one of them names wait, and name the same.
-bool release_lanes(Fibre* lanes, std::size_t count) {
+bool release_lanes(Thread* lanes, std::size_t count) {
     bool any = false;
     for (std::size_t i = 0; i < count; ++i) {
-        const Fibre& asking = lanes[i];
+        const Thread& asking = lanes[i];
         if (asking.state != State::in_warp) {
             continue;
         }
+        const unsigned named = asking.lanes;
         bool all = true;
         for (std::size_t j = 0; j < warp_size; ++j) {
-            if ((asking.lanes >> j & 1U) == 0) {
+            if ((named >> j & 1U) == 0) {
                 continue;
             }
             if (j >= count || lanes[j].state == State::ended) {
@@ -323,12 +155,10 @@ bool release_lanes(Fibre* lanes, std::size_t count) {
             }
             if (lanes[j].state != State::in_warp) {
                 all = false;
-            } else if (lanes[j].lanes != asking.lanes || !(lanes[j].site == asking.site)) {
-                fail("lanes of a warp wait at " + asking.site.text() + " and at " +
-                     lanes[j].site.text());
+            } else if (lanes[j].lanes != named || !(lanes[j].site == asking.site)) {
+                fail_apart(asking, lanes[j]);
             }
         }
-        const unsigned named = asking.lanes;
         for (std::size_t j = 0; all && j < warp_size; ++j) {
             if ((named >> j & 1U) != 0) {
                 lanes[j].state = State::ready;
@@ -339,36 +169,69 @@ bool release_lanes(Fibre* lanes, std::size_t count) {
     return any;
 }
 
+// ---- running
+
+void enter(Block* next) {
+    if (block == next) {
+        return;
+    }
+    if (block != nullptr) {
+        block->shared.take_away();
+        if (block->ended()) {
+            block->shared.drop();
+        }
+    }
+    block = next;
+    if (block != nullptr) {
+        block->shared.put_in_place();
+    }
+}
+
+void run(Thread& next) {
+    thread = &next;
+    threadIdx = next.index;
+    blockIdx = block->index;
+    blockDim = launch->block;
+    gridDim = launch->grid;
+    next.fibre.resume();
+    if (next.fibre.ended()) {
+        next.state = State::ended;
+    }
+    thread = nullptr;
+}
+
 struct Warp {
-    Block* block;
+    Block* of;
     std::size_t first, count; // of its lanes
 
     bool ready() const {
-        const auto begin = block->fibres.begin() + static_cast<std::ptrdiff_t>(first);
-        return std::any_of(begin, begin + static_cast<std::ptrdiff_t>(count),
-                           [](const Fibre& lane) { return lane.state == State::ready; });
+        const Thread* const lanes = of->threads.data() + first;
+        return std::any_of(lanes, lanes + count,
+                           [](const Thread& lane) { return lane.state == State::ready; });
     }
     // Until its lanes have ended or wait for others.
-    void run() const {
-        static std::vector<std::size_t> lanes;
-        enter(block);
+    void run_on() const {
+        static std::vector<std::size_t> turns;
+        Thread* const lanes = of->threads.data() + first;
+        enter(of);
         do {
-            order(lanes, count);
-            for (const std::size_t lane : lanes) {
-                Fibre& one = block->fibres[first + lane];
-                if (one.state == State::ready) {
-                    resume(one);
+            order(turns, count);
+            for (const std::size_t lane : turns) {
+                if (lanes[lane].state == State::ready) {
+                    run(lanes[lane]);
                 }
             }
-        } while (release_lanes(block->fibres.data() + first, count));
+        } while (release_lanes(lanes, count));
     }
 };
 
-[[noreturn]] void fail_for_ever(const std::vector<Block*>& blocks) {
+[[noreturn]] void fail_for_ever(const std::vector<Cluster>& clusters) {
     std::set<std::string> sites;
-    for (const Block* each : blocks) {
-        for (const Fibre& one : each->fibres) {
-            sites.insert(one.state == State::ended ? "the end" : one.site.text());
+    for (const Cluster& cluster : clusters) {
+        for (const Block& each : cluster) {
+            for (const Thread& one : each.threads) {
+                sites.insert(one.state == State::ended ? "the end" : one.site.text());
+            }
         }
     }
     std::string text;
@@ -380,15 +243,16 @@ struct Warp {
 
 // Runs clusters side by side, always the first warp in the order of the settings that can run: one
 // that need not wait is never held up by those that are slower.
-void run_together(std::vector<std::vector<Block>>& clusters) {
-    std::vector<Block*> blocks;
+void run_together(std::vector<Cluster>& clusters) {
     std::vector<Warp> warps;
-    for (std::vector<Block>& cluster : clusters) {
+    std::vector<std::vector<Block*>> peers; // the blocks of each cluster
+    for (Cluster& cluster : clusters) {
+        peers.emplace_back();
         for (Block& each : cluster) {
-            blocks.push_back(&each);
-            for (std::size_t first = 0; first < each.fibres.size(); first += warp_size) {
-                warps.push_back(
-                    {&each, first, std::min<std::size_t>(warp_size, each.fibres.size() - first)});
+            peers.back().push_back(&each);
+            for (std::size_t first = 0; first < each.threads.size(); first += warp_size) {
+                const std::size_t left = each.threads.size() - first;
+                warps.push_back({&each, first, std::min<std::size_t>(warp_size, left)});
             }
         }
     }
@@ -397,8 +261,8 @@ void run_together(std::vector<std::vector<Block>>& clusters) {
         order(turns, warps.size());
         for (const std::size_t i : turns) {
             if (warps[i].ready()) {
-                warps[i].run();
-                release({warps[i].block}, State::in_block);
+                warps[i].run_on();
+                release(std::array{warps[i].of}, State::in_block);
                 return true;
             }
         }
@@ -406,19 +270,18 @@ void run_together(std::vector<std::vector<Block>>& clusters) {
     };
     const auto release_clusters = [&] {
         bool any = false;
-        for (std::vector<Block>& cluster : clusters) {
-            std::vector<Block*> all;
-            for (Block& each : cluster) {
-                all.push_back(&each);
-            }
-            any = release(all, State::in_cluster) || any;
+        for (const std::vector<Block*>& blocks : peers) {
+            any = release(blocks, State::in_cluster) || any;
         }
         return any;
     };
     while (run_one() || release_clusters()) {
     }
-    if (!std::all_of(blocks.begin(), blocks.end(), [](Block* b) { return b->ended(); })) {
-        fail_for_ever(blocks);
+    for (const Cluster& cluster : clusters) {
+        if (!std::all_of(cluster.begin(), cluster.end(),
+                         [](const Block& b) { return b.ended(); })) {
+            fail_for_ever(clusters);
+        }
     }
     enter(nullptr);
 }
@@ -427,24 +290,17 @@ Shape unravel(unsigned index, const Shape& shape) {
     return {index % shape.x, index / shape.x % shape.y, index / shape.x / shape.y};
 }
 
-void fill(std::vector<Block>& cluster, unsigned first) {
+void fill(Cluster& cluster, unsigned first) {
     const unsigned threads = launch->block.count();
-    cluster.resize(launch->cluster);
+    cluster.reserve(launch->cluster);
     for (unsigned rank = 0; rank < launch->cluster; ++rank) {
-        Block& made = cluster[rank];
-        made.index = unravel(first + rank, launch->grid);
-        made.rank = rank;
-        made.cluster = &cluster;
-        made.fibres.resize(threads);
-        made.warps.resize((threads + warp_size - 1) / warp_size);
-        made.shared.assign(launch->shared_bytes, poison);
-        for_shared(made, [](unsigned char*, unsigned char* saved, std::size_t bytes) {
-            std::memset(saved, poison, bytes);
-        });
+        cluster.push_back({unravel(first + rank, launch->grid), rank, &cluster,
+                           SharedMemory(launch->shared_bytes)});
+        Block& made = cluster.back();
+        made.slots.resize((threads + warp_size - 1) / warp_size);
+        made.threads.reserve(threads);
         for (unsigned i = 0; i < threads; ++i) {
-            made.fibres[i].index = unravel(i, launch->block);
-            made.stacks.push_back(take_stack());
-            prepare(made.fibres[i], made.stacks.back());
+            made.threads.push_back({Fibre([] { (*kernel)(); }), unravel(i, launch->block)});
         }
     }
 }
@@ -475,20 +331,15 @@ void run(const Launch& what, const std::function<void()>& body) {
              << " threads=" << what.block.count() << " shared=" << what.shared_bytes << "\n";
     // Some blocks at a time, as on a device: those of a grid may not wait for each other.
     constexpr std::size_t blocks_at_once = 8;
-    std::vector<std::size_t> clusters;
-    order(clusters, what.grid.count() / what.cluster);
     const std::size_t at_once = std::max<std::size_t>(1, blocks_at_once / what.cluster);
-    for (std::size_t first = 0; first < clusters.size(); first += at_once) {
-        std::vector<std::vector<Block>> resident(std::min(at_once, clusters.size() - first));
-        for (std::size_t i = 0; i < resident.size(); ++i) {
-            fill(resident[i], static_cast<unsigned>(clusters[first + i]) * what.cluster);
+    std::vector<std::size_t> turns;
+    order(turns, what.grid.count() / what.cluster);
+    for (std::size_t first = 0; first < turns.size(); first += at_once) {
+        std::vector<Cluster> clusters(std::min(at_once, turns.size() - first));
+        for (std::size_t i = 0; i < clusters.size(); ++i) {
+            fill(clusters[i], static_cast<unsigned>(turns[first + i]) * what.cluster);
         }
-        run_together(resident);
-        for (const std::vector<Block>& cluster : resident) {
-            for (const Block& each : cluster) {
-                free_stacks.insert(free_stacks.end(), each.stacks.begin(), each.stacks.end());
-            }
-        }
+        run_together(clusters);
     }
 }
 
@@ -497,34 +348,34 @@ unsigned cluster_size() { return launch->cluster; }
 
 void wait_for_block(const char* file, int line) {
     if (counts({file, line})) {
-        pause(State::in_block, {file, line});
+        wait(State::in_block, {file, line});
     }
 }
 
 void wait_for_cluster(const char* file, int line) {
     if (counts({file, line})) {
-        pause(State::in_cluster, {file, line});
+        wait(State::in_cluster, {file, line});
     }
 }
 
 void wait_for_warp(unsigned lanes, const char* file, int line) {
     if (counts({file, line})) {
-        fibre->lanes = lanes;
-        pause(State::in_warp, {file, line});
+        thread->lanes = lanes;
+        wait(State::in_warp, {file, line});
     }
 }
 
 void exchange(unsigned lanes, const void* mine, void* taken, std::size_t bytes, unsigned source,
               const char* file, int line) {
-    const std::size_t rank = rank_of(*fibre);
-    const unsigned turn = fibre->exchanges++;
+    const auto rank = static_cast<std::size_t>(thread - block->threads.data());
+    const unsigned turn = thread->exchanges++;
     // two sets in turn: none is written again before the whole warp has read it
-    Slot* const slots = block->warps[rank / warp_size].data() + turn % 2 * warp_size;
+    Slot* const slots = block->slots[rank / warp_size].data() + turn % 2 * warp_size;
     Slot& own = slots[rank % warp_size];
     own.exchange = turn;
     std::memcpy(own.bytes.data(), mine, bytes);
-    fibre->lanes = lanes;
-    pause(State::in_warp, {file, line});
+    thread->lanes = lanes;
+    wait(State::in_warp, {file, line});
     if (slots[source].exchange != turn) {
         fail("lane " + std::to_string(source) + " has no value at " + Site{file, line}.text());
     }
@@ -532,19 +383,17 @@ void exchange(unsigned lanes, const void* mine, void* taken, std::size_t bytes, 
 }
 
 void* in_block(void* mine, unsigned rank) {
-    const auto offset =
-        static_cast<std::size_t>(static_cast<unsigned char*>(mine) - busaug::dynamic_shared);
-    if (offset >= launch->shared_bytes) {
-        fail("an address outside dynamic shared memory is sought in another block");
-    }
     if (rank >= launch->cluster) {
         fail("a block beyond the cluster is sought");
     }
     Block& other = (*block->cluster)[rank];
+    if (&other == block) {
+        return mine;
+    }
     if (other.ended()) {
         fail("the shared memory of a block that has ended is sought");
     }
-    return &other == block ? mine : other.shared.data() + offset;
+    return other.shared.counterpart(mine);
 }
 
 void fail(const std::string& what) {
