@@ -33,4 +33,13 @@ TOLERANCES: dict[str, float] = {
     "resize, float32 absolute": 1e-5,  # weighted means of up to 16 x 16 pixels in [0, 1]
     "speckle statistics": 0.03,  # six images of some thousand speckle cells
     "speckle power by depth": 0.12,  # 40 images, 12 rows: some hundred cells of variance 1
+    # overlays: parts of the drawn pixels that are covered, or of the image that is marked astray
+    "overlay recall, letters": 0.97,  # round letters' level ends are told by nothing else
+    "overlay recall, calipers": 0.9,  # a dotted line's last dots, the tips of crosses
+    "overlay recall, resampled": 0.85,  # strokes blurred to half their contrast
+    "overlay recall, boxes": 0.95,  # the corners
+    "overlay recall, logo": 0.8,  # filled black between letter and outline
+    "overlay recall, surround": 0.99,  # a pixel along its edge
+    "overlay astray, part of the image": 2e-3,  # a line followed beyond its end
+    "overlay false, part of real lesions": 1e-3,  # bright septa, seen as strokes at 256x256
 }
