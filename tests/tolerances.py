@@ -57,4 +57,13 @@ TOLERANCES: dict[str, float] = {
     "training on p ranks, float64": 1e-12,  # as much as inputs changed by 1e-15 make
     "resnet on p ranks, float64 of the largest": 1e-7,  # likewise; BatchNorm over two values
     "global batchnorm, float64": 1e-12,  # the same sums in another order
+    # overlays: parts of the drawn pixels that are covered, or of the image that is marked astray
+    "overlay recall, letters": 0.97,  # round letters' level ends are told by nothing else
+    "overlay recall, calipers": 0.9,  # a dotted line's last dots, the tips of crosses
+    "overlay recall, resampled": 0.85,  # strokes blurred to half their contrast
+    "overlay recall, boxes": 0.95,  # the corners
+    "overlay recall, logo": 0.8,  # filled black between letter and outline
+    "overlay recall, surround": 0.99,  # a pixel along its edge
+    "overlay astray, part of the image": 2e-3,  # a line followed beyond its end
+    "overlay false, part of real lesions": 1e-3,  # bright septa, seen as strokes at 256x256
 }

@@ -29,6 +29,9 @@ def prepare(
         str, typer.Option(help="Classes to take, comma-separated, or 'all'.")
     ] = "benign,malignant",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
+    overlays: Annotated[
+        bool, typer.Option(help="Detect burnt-in marks and the black surround; keep their masks.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Read data sets into one Catalog: decode, group near-duplicates, split 70/15/15 by group."""
@@ -42,7 +45,9 @@ def prepare(
     *sources, out = paths
     named = [name.strip() for name in classes.split(",") if name.strip()]
     wanted = None if named == ["all"] else named
-    summary = ingest.prepare(sources, out, layout=layout, classes=wanted, seed=seed)
+    summary = ingest.prepare(
+        sources, out, layout=layout, classes=wanted, seed=seed, overlays=overlays
+    )
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(summary), indent=2))
     else:
@@ -70,6 +75,11 @@ def _print(summary: PrepareSummary, out: Path) -> None:
         f"near-duplicates     {_plural(summary.near_duplicate_images, 'image')} in"
         f" {_plural(summary.near_duplicate_groups, 'group')}, each group in one split"
     )
+    if summary.marked_images is not None:
+        console.say(
+            f"overlays            {_plural(summary.marked_images, 'image')} with burnt-in marks or"
+            " black surround, masked"
+        )
     if summary.dropped_images:
         console.say(
             f"dropped             {_plural(summary.dropped_images, 'image')} in"

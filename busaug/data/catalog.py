@@ -45,7 +45,7 @@ class Record:
     mask: str | None = None
     """Lesion mask path relative to the folder: 8-bit PNG, 255 inside."""
     overlay: str | None = None
-    """Mask of burnt-in marks, likewise."""
+    """Mask of burnt-in marks and the black surround, likewise; None where there are none."""
 
     def row(self) -> dict[str, Any]:
         values = dataclasses.asdict(self)

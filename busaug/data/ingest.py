@@ -25,8 +25,9 @@ from busaug.data.duplicates import (
     join_groups,
     near_duplicate_groups,
 )
-from busaug.data.images import read_gray, read_mask, write_mask, write_pixels
+from busaug.data.images import GrayImage, read_gray, read_mask, to_float, write_mask, write_pixels
 from busaug.data.naming import image_ids
+from busaug.data.overlays import detect_overlays
 from busaug.data.readers import AUTO, Found
 from busaug.data.sources import Source, choose_classes, list_sources
 from busaug.data.split import split_groups
@@ -59,6 +60,8 @@ class PrepareSummary:
     """Images that could not be used."""
     left_out: dict[str, int]
     """Images of each class not asked for."""
+    marked_images: int | None
+    """Images with a mask of overlays; None where none was looked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +73,7 @@ class _Decoded:
     source: str
     file: str
     mask: str | None
+    overlay: str | None
     width: int
     height: int
     bit_depth: int
@@ -90,12 +94,15 @@ def prepare(
     layout: str = AUTO,
     classes: Sequence[str] | None = ("benign", "malignant"),
     seed: int = 0,
+    overlays: bool = True,
 ) -> PrepareSummary:
     """Make the Catalog ``out`` from one or several data sets.
 
     Class names are compared as slugs (``Benign`` is ``benign``); ``classes=None`` takes every one.
-    Near-duplicates are searched across all sources. The Catalog depends on the pixels, the names
-    of files and folders, the classes and the seed, not on where the sources lie.
+    Near-duplicates are searched across all sources. With ``overlays``, burnt-in marks and the black
+    surround are detected, and images that have some get a mask of them. The Catalog depends on the
+    pixels, the names of files and folders, the classes, the seed and that switch, not on where the
+    sources lie.
 
     Raises InputError for a source that cannot be read or holds no data set, for a class that is in
     no source or keeps no image, and OutputError where ``out`` is not new or empty.
@@ -103,7 +110,7 @@ def prepare(
     with atomic_folder(out) as folder:
         listed = list_sources(sources, layout)
         labels, left_out = choose_classes(listed, classes)
-        decoded, skipped = _decode(listed, labels, folder)
+        decoded, skipped = _decode(listed, labels, folder, overlays)
 
         near = near_duplicate_groups([image.fingerprint for image in decoded])
         conflicts = conflicting_groups(near, [image.label for image in decoded])
@@ -137,11 +144,13 @@ def prepare(
             dropped_images=len(dropped),
             skipped_images=len(skipped),
             left_out=left_out,
+            marked_images=sum(bool(r.overlay) for r in catalog.records) if overlays else None,
         )
         identity = {
             "sources": {source.name: source.layout for source in listed},
             "classes": list(labels),
             "seed": seed,
+            "overlays": overlays,
             "inputs": canonical_hash(
                 sorted((image.source, image.fingerprint.sha256) for image in decoded)
             ),
@@ -151,7 +160,7 @@ def prepare(
 
 
 def _decode(
-    sources: Sequence[Source], labels: Sequence[str], folder: Path
+    sources: Sequence[Source], labels: Sequence[str], folder: Path, overlays: bool
 ) -> tuple[list[_Decoded], list[dict[str, Any]]]:
     """Decode the images of the classes into the Catalog's folder; list those that fail."""
     wanted = [(source, found) for source in sources for found in source.of_classes(labels)]
@@ -161,7 +170,7 @@ def _decode(
     with progress("decoding", len(wanted)) as advance:
         for (source, found), image_id in zip(wanted, ids, strict=True):
             try:
-                decoded.append(_decode_one(source, found, image_id, folder))
+                decoded.append(_decode_one(source, found, image_id, folder, overlays))
             except InputError as error:
                 reason = source.without_path(error.what)
                 skipped.append({"file": f"{source.name}/{found.key}", "reason": reason})
@@ -169,7 +178,9 @@ def _decode(
     return decoded, skipped
 
 
-def _decode_one(source: Source, found: Found, image_id: str, folder: Path) -> _Decoded:
+def _decode_one(
+    source: Source, found: Found, image_id: str, folder: Path, overlays: bool
+) -> _Decoded:
     gray = read_gray(found.path)
     height, width = gray.pixels.shape
     inside = np.zeros((height, width), bool)
@@ -194,12 +205,23 @@ def _decode_one(source: Source, found: Found, image_id: str, folder: Path) -> _D
         source=f"{source.name}/{found.key}",
         file=file,
         mask=mask_file,
+        overlay=_write_overlay(gray, image_id, folder) if overlays else None,
         width=width,
         height=height,
         bit_depth=gray.bit_depth,
         patient=(source.name, found.group) if found.group else None,
         fingerprint=fingerprint(gray),
     )
+
+
+def _write_overlay(gray: GrayImage, image_id: str, folder: Path) -> str | None:
+    """Detect an image's overlays and write their mask, if there are any; its name."""
+    marked = detect_overlays(to_float(gray)).mask
+    if not marked.any():
+        return None
+    file = f"overlays/{image_id}.png"
+    write_mask(folder / file, marked)
+    return file
 
 
 def _require_every_class(
@@ -217,9 +239,8 @@ def _require_every_class(
 
 def _remove(images: Sequence[_Decoded], folder: Path) -> None:
     for image in images:
-        (folder / image.file).unlink()
-        if image.mask:
-            (folder / image.mask).unlink()
+        for file in filter(None, (image.file, image.mask, image.overlay)):
+            (folder / file).unlink()
 
 
 def _dropped_rows(dropped: Sequence[tuple[_Decoded, str]]) -> list[dict[str, Any]]:

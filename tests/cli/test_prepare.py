@@ -51,6 +51,13 @@ def test_json_is_all_of_standard_output(phantoms, tmp_path, monkeypatch, capsys)
     assert summary["shared_groups"] == 0
 
 
+def test_overlays_can_be_left_out(phantoms, tmp_path, monkeypatch, capsys):
+    _, with_, _ = run(monkeypatch, capsys, "prepare", phantoms, tmp_path / "a")
+    _, without, _ = run(monkeypatch, capsys, "prepare", phantoms, tmp_path / "b", "--no-overlays")
+    assert "0 images with burnt-in marks" in with_
+    assert "burnt-in" not in without
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
