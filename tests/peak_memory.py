@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,10 @@ Result = TypeVar("Result")
 def peak_bytes(work: Callable[[], Result]) -> tuple[int, Result]:
     """Resident bytes at the peak of ``work()`` over those before it, results included.
 
-    Only allocations above 32 MiB are sure to count: smaller ones may reuse memory freed before.
+    Memory that was freed before is given back first, or work that takes it again would not count.
     Skips the test where the system does not tell.
     """
+    ctypes.CDLL(None).malloc_trim(0)
     try:
         _CLEAR.write_text("5")  # the peak starts anew
     except OSError as error:

@@ -20,6 +20,7 @@ def peak_images(work):
 
 def test_the_measurement_counts_temporaries():
     image = torch.rand(SIDE, SIDE)
+    image[:40].exp().log()  # the library's own pages, read in at first use
     peak, _ = peak_images(lambda: image.exp().log())
     assert peak == pytest.approx(2, abs=0.1)
 
