@@ -10,6 +10,7 @@ import busaug
 
 SIDE = 3072
 IMAGE_BYTES = 4 * SIDE**2
+SLACK = 0.5  # of an image: pages of 2 MiB, stacks, the allocator's own; a buffer too many is 1
 
 
 def peak_images(work):
@@ -22,7 +23,7 @@ def test_the_measurement_counts_temporaries():
     image = torch.rand(SIDE, SIDE)
     image[:40].exp().log()  # the library's own pages, read in at first use
     peak, _ = peak_images(lambda: image.exp().log())
-    assert peak == pytest.approx(2, abs=0.1)
+    assert peak == pytest.approx(2, abs=SLACK)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_one_image_takes_one_more(domain, q0, kind):
     peak, result = peak_images(
         lambda: busaug.srad(given, scales=2, iterations=2, domain=domain, q0=q0)
     )
-    assert peak < len(result) + 1.1
+    assert peak < len(result) + 1 + SLACK
 
 
 @pytest.mark.parametrize(("threads", "images"), [(2, 2), (2, 3), (3, 2)])
@@ -53,4 +54,4 @@ def test_a_batch_takes_one_more_a_thread_at_most(threads, images):
         peak, _ = peak_images(lambda: busaug.srad(batch, scales=1, iterations=2))
     finally:
         torch.set_num_threads(before)
-    assert peak < images + 1.1 * min(threads, images)
+    assert peak < images + min(threads, images) + SLACK
