@@ -27,6 +27,7 @@ from busaug.augment.job import Job
 from busaug.cli.shared import resolve_compute
 from busaug.config import load_config
 from busaug.data.catalog import Catalog
+from busaug.distributed.communicator import Single
 from busaug.files import write_json, write_text
 from busaug.models.weights import resolve_weights
 
@@ -79,7 +80,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     weights = resolve_weights(arguments.weights)
     job = Job(Catalog.load(arguments.catalog), config, weights, None)
     extractor = job.extractor()
-    balance = calibrate(job.training, config, extractor)
+    balance = calibrate(job.training, config, extractor, Single())
     plan = job.plan()
     results: dict[str, Any] = {
         "size": arguments.size,
@@ -90,7 +91,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         "arms": [],
     }
     with tempfile.TemporaryDirectory() as maps, console.progress("arms", len(ARMS)) as advance:
-        engine = job.engine(extractor, balance, Path(maps))
+        engine = job.engine(extractor, balance, Path(maps), keep_targets=False)
         for change in ARMS:
             style = config.style.model_copy(update=change)
             engine.config = config.model_copy(update={"style": style})

@@ -89,6 +89,12 @@ class GateConfig(Section):
     saturated_max: Fraction = Field(0.02, description="share of pixels newly at 0 or 1")
 
 
+class OutputConfig(Section):
+    """What ``augment`` writes."""
+
+    keep_rejected: bool = Field(False, description="keep rejected images, apart from the others")
+
+
 class TrainConfig(Section):
     """The ResNet-50 classifier."""
 
@@ -126,6 +132,7 @@ class Config(Section):
     relevance: RelevanceConfig = RelevanceConfig()
     plan: PlanConfig = PlanConfig()
     gate: GateConfig = GateConfig()
+    output: OutputConfig = OutputConfig()
     srad: SradConfig = SradConfig()
     train: TrainConfig = TrainConfig()
     compute: ComputeConfig = ComputeConfig()

@@ -57,8 +57,11 @@ def _silent(count: int = 1, *, note: str = "") -> None:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Advance]:
-    """A progress display for ``total`` steps; call what it yields after each finished step."""
+def progress(what: str, total: int, *, done: int = 0) -> Iterator[Advance]:
+    """A progress display for ``total`` steps; call what it yields after each finished step.
+
+    ``done`` steps were taken before: they are shown, and do not count for the time left.
+    """
     if out.quiet:
         yield _silent
         return
@@ -73,7 +76,7 @@ def progress(what: str, total: int) -> Iterator[Advance]:
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=err) as display:
-            task = display.add_task(what, total=total, note="")
+            task = display.add_task(what, total=total, completed=done, note="")
 
             def advance(count: int = 1, *, note: str = "") -> None:
                 display.update(task, advance=count, note=note)
@@ -82,16 +85,16 @@ def progress(what: str, total: int) -> Iterator[Advance]:
         return
 
     start = last = time.monotonic()
-    done = 0
+    before = done
 
     def advance_plain(count: int = 1, *, note: str = "") -> None:
         nonlocal done, last
         done += count
         now = time.monotonic()
-        if done < total and now - last < _PLAIN_INTERVAL_S:
+        if not count or (done < total and now - last < _PLAIN_INTERVAL_S):
             return
         last = now
-        left = (now - start) / max(done, 1) * (total - done)
+        left = (now - start) / max(done - before, 1) * (total - done)
         tail = f", about {left:.0f} s left" if done < total else f", {now - start:.1f} s"
         note_tail = f"  {note}" if note else ""
         err.print(f"{what}: {done}/{total}{tail}{note_tail}", markup=False)

@@ -30,3 +30,7 @@ class PeerFailure(Exception):
         super().__init__(reason)
         self.reported = reported
         """Whether the process that failed tells why itself."""
+
+
+class Terminated(BaseException):
+    """SIGTERM, which schedulers send before a time limit; no Exception, so that nobody mends it."""

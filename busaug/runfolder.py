@@ -45,15 +45,28 @@ class RunFolder:
         }
         write_json(self.path / RUN_FILE, record)
 
+    def summary(self) -> dict[str, Any]:
+        """What ``write`` was given when the run was done; empty before."""
+        found: dict[str, Any] = (read_run(self.path) or {}).get("summary", {})
+        return found
+
 
 def open_run(
-    path: Path, command: str, identity: Mapping[str, Any], *, resume: bool = False
+    path: Path, command: str, identity: Mapping[str, Any], *, resume: Resume = "never"
 ) -> RunFolder:
-    """Take ``path`` for this run: new or empty, or (with ``resume``) already of this identity."""
+    """Take ``path`` for this run: new or empty, or already of this identity.
+
+    ``resume`` says which: ``never`` only a new one, ``always`` only an old one. Raises OutputError
+    for all else.
+    """
     run = RunFolder(path, command, identity)
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path} is a file", remedy="Name an output folder")
     if not path.exists() or not any(path.iterdir()):
+        if resume == "always":
+            raise OutputError(
+                f"{path} holds no run to continue", remedy="Say --resume if-possible, or never"
+            )
         with explain_write_errors(path):
             path.mkdir(parents=True, exist_ok=True)
         run.write()
@@ -73,9 +86,10 @@ def open_run(
             f"{path} belongs to another run ({differences(before['identity'], identity)})",
             remedy="Choose another output folder, or repeat the old configuration",
         )
-    if not resume:
+    if resume == "never":
         raise OutputError(
-            f"{path} already holds this run", remedy="Add --resume, or choose another folder"
+            f"{path} already holds this run",
+            remedy="Say --resume if-possible, or choose another folder",
         )
     return run
 

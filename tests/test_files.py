@@ -82,14 +82,14 @@ def test_a_run_folder_knows_its_run(tmp_path: Path) -> None:
     identity = {"config": {"style": {"gamma": 1}}, "catalog": "abc"}
     open_run(out, "augment", identity)
     assert read_run(out)["identity"] == identity  # type: ignore[index]
-    open_run(out, "augment", identity, resume=True)
+    open_run(out, "augment", identity, resume="if-possible")
     with pytest.raises(OutputError, match="--resume"):
         open_run(out, "augment", identity)
     changed = {**identity, "config": {"style": {"gamma": 2}}}
     with pytest.raises(OutputError, match=r"config\.style\.gamma: 1 there, 2 here"):
-        open_run(out, "augment", changed, resume=True)
+        open_run(out, "augment", changed, resume="if-possible")
     with pytest.raises(OutputError, match="a run of 'busaug augment', not of 'busaug train'"):
-        open_run(out, "train", identity, resume=True)
+        open_run(out, "train", identity, resume="if-possible")
 
 
 def test_foreign_folders_and_files_are_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from busaug.augment.plan import Pair, plan_pairs
 from busaug.config import Config
 from busaug.data.catalog import Catalog, Record
 from busaug.data.images import load_batch
+from busaug.distributed.communicator import Communicator, agreed
 from busaug.errors import InputError
 from busaug.seeding import draw, torch_draw
 from busaug.style.calibrate import balance, gradient_ratio
@@ -19,14 +20,29 @@ from busaug.style.features import FeatureExtractor
 from busaug.style.targets import stack_targets, style_targets
 
 
-def calibrate(training: Catalog, config: Config, extractor: FeatureExtractor) -> float:
+def calibrate(
+    training: Catalog, config: Config, extractor: FeatureExtractor, comm: Communicator
+) -> float:
     """beta': the median gradient ratio over ``style.calibration_pairs`` seeded training pairs.
 
     The classes share the pairs evenly and one value serves them all. A pair with an unreadable
-    image is passed over; InputError where none is left.
+    image is passed over; InputError where none is left. Collective: the processes share the pairs,
+    each of which is measured alone, so that the value does not depend on their number.
     """
-    ratios = []
-    pairs = calibration_pairs(training, config)
+    with agreed(comm):
+        mine = calibration_pairs(training, config)[comm.rank :: comm.size]
+        found = _ratios(mine, training, config, extractor)
+    ratios = [ratio for part in comm.gather(found) for ratio in part]
+    if not ratios:
+        raise InputError("no training image can be read", remedy="Check the Catalog's files")
+    return balance(torch.tensor(ratios))
+
+
+def _ratios(
+    pairs: Sequence[Pair], training: Catalog, config: Config, extractor: FeatureExtractor
+) -> list[float]:
+    """The gradient ratio of each pair that can be read."""
+    ratios: list[float] = []
     with console.progress("calibrate", len(pairs)) as advance:
         for pair in pairs:
             try:
@@ -42,11 +58,10 @@ def calibrate(training: Catalog, config: Config, extractor: FeatureExtractor) ->
                 )
             generator = torch_draw(config.seed, "calibration-noise", pair.content.sha256)
             noise = torch.rand(content.shape, generator=generator).to(extractor.device)
-            ratios.append(gradient_ratio(extractor, features, stack_targets([targets]), noise))
+            ratio = gradient_ratio(extractor, features, stack_targets([targets]), noise)
+            ratios += ratio.tolist()
             advance()
-    if not ratios:
-        raise InputError("no training image can be read", remedy="Check the Catalog's files")
-    return balance(torch.cat(ratios))
+    return ratios
 
 
 def _load(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from busaug.augment.cache import TensorCache
 from busaug.augment.gate import newly_saturated, reject_reason, ssim
 from busaug.augment.maps import RelevanceMaps
 from busaug.augment.plan import Pair, Unit, pair_seed
@@ -18,11 +20,17 @@ from busaug.config import Config
 from busaug.data.catalog import Catalog, Record
 from busaug.data.images import load_batch
 from busaug.errors import InputError
-from busaug.seeding import torch_draw
+from busaug.seeding import key_digest, torch_draw
 from busaug.style.features import FeatureExtractor
 from busaug.style.objective import Losses, Objective
 from busaug.style.optimise import Minimum, minimise
-from busaug.style.targets import Targets, stack_targets, style_targets
+from busaug.style.targets import (
+    Targets,
+    stack_targets,
+    style_targets,
+    targets_as_tensors,
+    targets_from_tensors,
+)
 from busaug.trace import span
 
 CURVE_POINTS = 24
@@ -79,12 +87,15 @@ class Engine:
         extractor: FeatureExtractor,
         balance: float,
         maps: RelevanceMaps | None,
+        kept: TensorCache | None = None,
     ) -> None:
+        """``kept`` are style targets by reference set; None computes them for every pair."""
         self.catalog = catalog
         self.config = config
         self.extractor = extractor
         self.balance = balance
         self.maps = maps
+        self._kept = kept
 
     def run(self, unit: Unit) -> list[Outcome]:
         """Outcomes in the order of the unit's pairs; a pair with a bad file is rejected alone."""
@@ -107,11 +118,26 @@ class Engine:
                 outcomes[pair.index] = self._judge(pair, contents, minimum, row)
         return [outcomes[pair.index] for pair in unit.pairs]
 
+    def explain(self, record: Record) -> None:
+        """Have the relevance of a content on disk; one that cannot be read is passed over."""
+        if self.maps is not None and record not in self.maps:
+            with contextlib.suppress(InputError):
+                self.maps.weights(record, self._load([record])[0])
+
     def targets(self, references: Tensor) -> Targets:
         """Style targets of one reference set (k, 1, H, W)."""
         with span("targets"), torch.no_grad():
             features = self.extractor(references)
             return style_targets(features, self.extractor.style_layers, self.config.style.fusion)
+
+    def _targets(self, pair: Pair, references: Tensor) -> Targets:
+        """The same, from disk where they are kept."""
+        if self._kept is None:
+            return self.targets(references)
+        key = key_digest(*(record.sha256 for record in pair.references)).hex()
+        tensors = self._kept.fetch(key, lambda: targets_as_tensors(self.targets(references)))
+        moved = {name: tensor.to(references.device) for name, tensor in tensors.items()}
+        return targets_from_tensors(moved, self.extractor.style_layers)
 
     def _load(self, records: Sequence[Record]) -> Tensor:
         return load_batch(self.catalog, records, self.config.style.size).to(self.extractor.device)
@@ -119,7 +145,9 @@ class Engine:
     def _objective(
         self, pairs: Sequence[Pair], contents: Tensor, references: Sequence[Tensor]
     ) -> Objective:
-        targets = stack_targets([self.targets(images) for images in references])
+        targets = stack_targets(
+            [self._targets(p, images) for p, images in zip(pairs, references, strict=True)]
+        )
         with torch.no_grad():
             features = self.extractor(contents)[self.extractor.content_layer]
         relevance = None

@@ -35,7 +35,7 @@ def estimate(job: Job) -> Estimate:
     unit = plan.work_unit(0)
     extractor = job.extractor()
     with tempfile.TemporaryDirectory() as scratch:
-        engine = job.engine(extractor, 1.0, Path(scratch))
+        engine = job.engine(extractor, 1.0, Path(scratch), keep_targets=False)
         seconds = []
         # The first round warms caches and keeps the relevance maps.
         for evaluations in (1, 1, 1 + _EVALUATIONS):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from busaug.augment.cache import TensorCache
 from busaug.augment.engine import Engine
 from busaug.augment.maps import RelevanceMaps
 from busaug.augment.plan import Plan, plan_pairs
@@ -19,6 +21,8 @@ from busaug.errors import InputError
 from busaug.explain.predictor import Predictor, imagenet_predictor
 from busaug.models.weights import Weights
 from busaug.style.features import FeatureExtractor
+
+_TARGETS = "targets"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +61,9 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """What decides the bytes of every output."""
         return {
-            "config": self.config.sections("style", "relevance", "plan", "gate", "compute"),
+            "config": self.config.sections(
+                "style", "relevance", "plan", "gate", "output", "compute"
+            ),
             "catalog": self.catalog.hash,
             "weights": self.weights.sha256,
             "explainer": self.predictor.sha256 if self.predictor else None,
@@ -66,14 +72,24 @@ class Job:
     def plan(self) -> Plan:
         return plan_pairs(self.training, self.config)
 
-    def extractor(self) -> FeatureExtractor:
+    def extractor(self, device: torch.device | None = None) -> FeatureExtractor:
+        """The feature network, on ``device`` or on the configuration's."""
         torch.set_num_threads(self.config.compute.threads)
-        device = open_device(self.config.compute.device)
+        device = device or open_device(self.config.compute.device)
         style = self.config.style
         return FeatureExtractor(
             style.backbone, self.weights, style.layers, softmax=style.softmax
         ).to(device)
 
-    def engine(self, extractor: FeatureExtractor, balance: float, maps_folder: Path) -> Engine:
-        maps = RelevanceMaps(self.predictor, self.config, maps_folder) if self.predictor else None
-        return Engine(self.training, self.config, extractor, balance, maps)
+    def engine(
+        self, extractor: FeatureExtractor, balance: float, folder: Path, *, keep_targets: bool
+    ) -> Engine:
+        """What makes images, with its caches in ``folder``; those of style targets on request."""
+        maps = RelevanceMaps(self.predictor, self.config, folder) if self.predictor else None
+        targets = TensorCache(folder / _TARGETS) if keep_targets else None
+        return Engine(self.training, self.config, extractor, balance, maps, targets)
+
+    @staticmethod
+    def drop_targets(folder: Path) -> None:
+        """Remove the style targets kept in ``folder``: megabytes each, made again soon."""
+        shutil.rmtree(folder / _TARGETS, ignore_errors=True)

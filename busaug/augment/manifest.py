@@ -7,16 +7,16 @@ images, so that a unit is either wholly there or to be done again. At the end th
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from busaug.augment.engine import Outcome
 from busaug.augment.plan import Plan, Unit, pair_seed
 from busaug.errors import InputError
-from busaug.files import read_jsonl, write_jsonl
+from busaug.files import atomic_file, iterate_jsonl, json_line, read_jsonl, write_jsonl
 
 MANIFEST_FILE = "manifest.jsonl"
 _UNITS = "units"
@@ -66,38 +66,52 @@ class Manifest:
         self.folder = folder
         self.file = folder / MANIFEST_FILE
 
-    @property
-    def complete(self) -> bool:
-        return self.file.is_file()
-
     def finished(self) -> set[int]:
         """Indices of the units that are wholly on disk."""
-        parts = (self.folder / _UNITS).glob("*.jsonl")
-        return {int(part.stem) for part in parts if part.stem.isdigit()}
+        try:
+            names = os.listdir(self.folder / _UNITS)
+        except FileNotFoundError:
+            return set()
+        return {int(name[:-6]) for name in names if name.endswith(".jsonl") and name[:-6].isdigit()}
+
+    def missing(self, plan: Plan) -> list[int]:
+        """Indices of the planned units that are not on disk, in order."""
+        finished = self.finished()
+        return [index for index in range(plan.units) if index not in finished]
 
     def add(self, unit: Unit, rows: Iterable[Row]) -> None:
         """Record a unit; its images must be on disk already."""
         write_jsonl(self._part(unit.index), rows)
 
-    def merge(self, plan: Plan) -> list[Row]:
+    def merge(self, plan: Plan) -> None:
         """Join the parts into one file and check that it is the plan: nothing lost, nothing twice.
 
-        Raises InputError where a unit is missing or a row is not the one planned.
+        The parts stay until ``drop_parts``. Raises InputError where a unit is missing or a row is
+        not the one planned.
         """
-        rows = [row for index in range(plan.units) for row in read_jsonl(self._part(index))]
-        planned = (pair.id for unit in plan for pair in unit.pairs)
-        ids = Counter(row["id"] for row in rows)
-        if len(rows) != len(plan) or ids != Counter(planned):
-            raise InputError(
-                f"{self.folder} holds {len(rows)} rows, {len(plan)} are planned",
-                remedy="Delete the folder and run again",
-            )
-        write_jsonl(self.file, rows)
-        shutil.rmtree(self.folder / _UNITS)
-        return rows
+        planned = plan.ids()
+        with atomic_file(self.file) as temporary, temporary.open("w", encoding="utf-8") as joined:
+            for index in range(plan.units):
+                for row in read_jsonl(self._part(index)):
+                    self._check(row["id"], next(planned, None), index)
+                    joined.write(json_line(row))
+            self._check(None, next(planned, None), plan.units - 1)
 
-    def rows(self) -> list[Row]:
-        return read_jsonl(self.file)
+    def drop_parts(self) -> None:
+        """Remove the units' own files, when all that is made of them is on disk."""
+        shutil.rmtree(self.folder / _UNITS, ignore_errors=True)
+
+    def rows(self) -> Iterator[Row]:
+        """Every row of the merged file, read one at a time."""
+        return iterate_jsonl(self.file)
+
+    def _check(self, found: str | None, planned: str | None, unit: int) -> None:
+        if found != planned:
+            raise InputError(
+                f"{self._part(unit)} holds {found or 'nothing'} where {planned or 'nothing'} is "
+                "planned",
+                remedy="Delete that file and resume the run",
+            )
 
     def _part(self, index: int) -> Path:
         return self.folder / _UNITS / f"{index:06d}.jsonl"

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from busaug.augment.cache import TensorCache
 from busaug.config import Config
 from busaug.data.catalog import Record
 from busaug.explain.predictor import Predictor
 from busaug.explain.relevance import RelevanceModel
 from busaug.explain.weighting import content_weights, spatial_relevance
-from busaug.files import atomic_file
 from busaug.trace import span
 
+FOLDER = "relevance"
+"""In a run's folder."""
+NAME = "weights"
+"""Of the tensor in a file of that folder."""
 _LAYER = "layer3"
 
 
 class RelevanceMaps:
-    """r(content) on the grid of the predictor's layer3, mean one, as ``FOLDER/ID.npy``.
+    """r(content) on the grid of the predictor's layer3, mean one, on disk by the image's id.
 
     Relevance is computed on the CPU, in float32, whatever device the images are made on.
     """
 
-    def __init__(self, predictor: Predictor, config: Config, folder: Path) -> None:
+    def __init__(self, predictor: Predictor, config: Config, run_folder: Path) -> None:
         self._predictor = predictor
         self._config = config
-        self._folder = folder
+        self._cache = TensorCache(run_folder / FOLDER)
         self._model = RelevanceModel(
             predictor.model, composite=config.relevance.composite, layers=[_LAYER]
         )
@@ -38,10 +41,11 @@ class RelevanceMaps:
 
         Images are explained one at a time, so that r does not depend on a batch.
         """
-        file = self._folder / f"{record.id}.npy"
-        if not file.is_file():
-            self._keep(file, self._compute(record, gray))
-        return torch.from_numpy(np.load(file))[None]
+        return self._cache.fetch(record.id, lambda: {NAME: self._compute(record, gray)})[NAME]
+
+    def __contains__(self, record: Record) -> bool:
+        """Whether the weights of this image are on disk."""
+        return record.id in self._cache
 
     def _compute(self, record: Record, gray: Tensor) -> Tensor:
         with span("relevance"):
@@ -50,8 +54,3 @@ class RelevanceMaps:
             result = self._model(self._predictor.inputs(gray[None].cpu()), targets)
             spatial = spatial_relevance(result.layers[_LAYER])[0]
         return content_weights(spatial, self._config.relevance, self._config.seed, record.sha256)
-
-    @staticmethod
-    def _keep(file: Path, weights: Tensor) -> None:
-        with atomic_file(file) as temporary, temporary.open("wb") as handle:
-            np.save(handle, weights[0].numpy())

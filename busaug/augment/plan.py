@@ -7,8 +7,9 @@ pairs, so that hundreds of thousands of pairs cost nothing until they are asked 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from busaug.config import Config
 from busaug.data.catalog import Catalog, Record
@@ -29,7 +30,7 @@ class Pair:
 
     @property
     def id(self) -> str:
-        return f"{self.content.id}--{self.ordinal:04d}"
+        return pair_id(self.content, self.ordinal)
 
     @property
     def label(self) -> str:
@@ -51,6 +52,23 @@ class _ClassPlan:
     """Training images of the class that may serve as style, in the seeded order."""
     sets: int
     """Reference sets a content."""
+    orders: dict[str, tuple[int, ...]] = dataclasses.field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """Anchor id to the seeded order in which the pool joins it, filled on demand."""
+
+    def set_of(self, anchor: Record, content: Record, size: int, seed: int) -> tuple[Record, ...]:
+        """The anchor and the first ``size - 1`` of its order that are of other groups.
+
+        The order depends on the anchor alone, so that most contents share an anchor's set.
+        """
+        order = self.orders.get(anchor.id)
+        if order is None:
+            drawn = draw(seed, "references", anchor.sha256).permutation(len(self.pool))
+            order = self.orders[anchor.id] = tuple(map(int, drawn))
+        others = (self.pool[index] for index in order)
+        fit = (r for r in others if r.group != content.group and r.id != anchor.id)
+        return (anchor, *itertools.islice(fit, size - 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,16 +94,8 @@ class Plan:
 
     def pair(self, index: int) -> Pair:
         """The pair of this index in 0 ... len - 1."""
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        offset = index
-        for part in self.classes:
-            size = len(part.contents) * part.sets
-            if offset < size:
-                content, ordinal = divmod(offset, part.sets)
-                return self._pair(index, part, part.contents[content], ordinal)
-            offset -= size
-        raise AssertionError("unreachable")
+        part, content, ordinal = self._place(index)
+        return self._pair(index, part, content, ordinal)
 
     def work_unit(self, index: int) -> Unit:
         """The unit of this index in 0 ... units - 1; the last may be short."""
@@ -96,6 +106,43 @@ class Plan:
     def __iter__(self) -> Iterator[Unit]:
         return (self.work_unit(index) for index in range(self.units))
 
+    def images_in(self, units: Collection[int]) -> int:
+        """How many images these units hold together."""
+        short = self.units * self.unit - len(self) if self.units - 1 in units else 0
+        return len(units) * self.unit - short
+
+    def contents_of(self, units: Iterable[int]) -> list[Record]:
+        """The content images of these units, each once, in order; no references are drawn."""
+        found: dict[str, Record] = {}
+        for unit in units:
+            for index in range(unit * self.unit, min((unit + 1) * self.unit, len(self))):
+                content = self._place(index)[1]
+                found[content.id] = content
+        return list(found.values())
+
+    def ids(self) -> Iterator[str]:
+        """The id of every pair, in order, without drawing any references."""
+        for part in self.classes:
+            for content in part.contents:
+                yield from (pair_id(content, ordinal) for ordinal in range(part.sets))
+
+    @property
+    def shares_references(self) -> bool:
+        """Whether a reference set serves two pairs or more, in the mean."""
+        anchors = sum(len(part.pool) for part in self.classes)
+        return len(self) >= 2 * anchors
+
+    def _place(self, index: int) -> tuple[_ClassPlan, Record, int]:
+        """Class, content and ordinal of a pair; IndexError where there is none."""
+        offset = index
+        for part in self.classes if index >= 0 else ():
+            size = len(part.contents) * part.sets
+            if offset < size:
+                content, ordinal = divmod(offset, part.sets)
+                return part, part.contents[content], ordinal
+            offset -= size
+        raise IndexError(index)
+
     def _pair(self, index: int, part: _ClassPlan, content: Record, ordinal: int) -> Pair:
         if self.all_pairs:
             anchor = part.pool[ordinal]
@@ -104,12 +151,8 @@ class Plan:
             others = [record for record in part.pool if record.group != content.group]
             order = draw(self.seed, "anchor", content.sha256).permutation(len(others))
             anchor = others[int(order[ordinal])]
-        fill = [r for r in part.pool if r.group != content.group and r.id != anchor.id]
-        count = self.references - 1
-        chosen = draw(self.seed, "references", content.sha256, anchor.sha256).choice(
-            len(fill), size=count, replace=False
-        )
-        return Pair(index, content, (anchor, *(fill[int(i)] for i in chosen)), ordinal)
+        references = part.set_of(anchor, content, self.references, self.seed)
+        return Pair(index, content, references, ordinal)
 
 
 def plan_pairs(training: Catalog, config: Config) -> Plan:
@@ -117,7 +160,7 @@ def plan_pairs(training: Catalog, config: Config) -> Plan:
 
     ``plan.pairs = all`` makes every ordered same-class pair, self-pairs included, one set each;
     K makes K sets a content with distinct anchors from other groups. A set is the anchor and k - 1
-    further images drawn from the class, of other groups than the content.
+    further images of the class in an order drawn for the anchor, of other groups than the content.
     Raises InputError where a class has too few images.
     """
     k, pairs = config.style.references, config.plan.pairs
@@ -138,6 +181,11 @@ def plan_pairs(training: Catalog, config: Config) -> Plan:
             sets = len(pool) if pairs == "all" else pairs
             classes.append(_ClassPlan(chosen[label], pool, sets))
     return Plan(tuple(classes), config.seed, k, config.plan.unit, pairs == "all")
+
+
+def pair_id(content: Record, ordinal: int) -> str:
+    """Content's id and the number of the reference set among those of this content."""
+    return f"{content.id}--{ordinal:04d}"
 
 
 def pair_seed(seed: int, pair: Pair) -> int:

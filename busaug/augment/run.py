@@ -1,94 +1,160 @@
-"""``busaug augment``: plan, calibrate, run every unit, merge."""
+"""``busaug augment``: plan, calibrate, explain, run every unit, merge.
+
+All processes of a run work in one folder on a disk that they share. Images need no gradients of
+each other: the processes agree on what is left to do and meet again when all units are on disk.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import socket
+import dataclasses
 import time
-from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from busaug import console
 from busaug.augment.calibration import calibrate
 from busaug.augment.engine import Engine
+from busaug.augment.finish import finish
 from busaug.augment.job import Job
-from busaug.augment.manifest import Manifest, Row
-from busaug.augment.plan import Unit
-from busaug.augment.writer import Writer, save_catalog
-from busaug.files import explain_write_errors, read_json, sweep, write_json
-from busaug.runfolder import open_run
+from busaug.augment.manifest import Manifest
+from busaug.augment.plan import Plan
+from busaug.augment.runlog import RunLog
+from busaug.augment.schedule import Claims, Schedule
+from busaug.augment.writer import WriteBehind, Writer
+from busaug.data.catalog import Record
+from busaug.distributed.communicator import Communicator, Single, agreed
+from busaug.errors import PeerFailure
+from busaug.files import read_json, write_json
+from busaug.runfolder import Resume, RunFolder, open_run
 from busaug.style.features import FeatureExtractor
+from busaug.termination import orderly_termination
 
 COMMAND = "augment"
+_POLL_S = 0.1
+IDLE = timedelta(minutes=30)
+"""How long a process that is done waits for any unit of the others."""
 
 
-def augment(job: Job, out: Path, *, resume: bool = False, keep_rejected: bool = False) -> list[Row]:
-    """Make every planned image under ``out``; returns the manifest's rows.
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a run is made, without influence on what it makes."""
 
-    With ``resume`` a folder of the same identity is continued; finished units are left alone.
-    Raises OutputError for a folder of another run, InputError for inputs that cannot be used.
+    resume: Resume = "if-possible"
+    schedule: Schedule = "static"
+
+
+def augment(
+    job: Job, out: Path, *, comm: Communicator | None = None, options: Options | None = None
+) -> dict[str, Any]:
+    """Make every planned image under ``out``; returns the run's figures, on every process.
+
+    A folder of the same identity is continued; finished units are left alone. Collective. Raises
+    OutputError for a folder of another run, InputError for inputs that cannot be used, PeerFailure
+    where another process has gone.
     """
-    # Everything that can be wrong with the inputs is found before the folder is touched.
-    plan, extractor = job.plan(), job.extractor()
-    run = open_run(out, COMMAND, job.identity, resume=resume)
-    manifest = Manifest(out)
-    if manifest.complete:
-        return manifest.rows()
-    balance = _balance(job, out, extractor)
-    engine = job.engine(extractor, balance, out / "relevance")
-    writer = Writer(out, manifest, job.config.seed, keep_rejected=keep_rejected)
-    finished = manifest.finished()
-    with console.progress("augment", len(plan)) as advance:
-        for unit in plan:
-            if unit.index not in finished:
-                _do(unit, engine, writer, out / "runlog.jsonl")
-            advance(len(unit.pairs))
-    rows = manifest.merge(plan)
-    sweep(out)
-    save_catalog(out, rows, job.catalog, job.config.style.size, run.hash)
-    run.write(**_summary(job, out, balance, rows))
-    return rows
-
-
-def _do(unit: Unit, engine: Engine, writer: Writer, log: Path) -> None:
+    comm, options = comm or Single(), options or Options()
     begin = time.perf_counter()
-    rows = writer.write(unit, engine.run(unit))
-    entry = {
-        "unit": unit.index,
-        "images": len(rows),
-        "seconds": round(time.perf_counter() - begin, 3),
-        "host": socket.gethostname(),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-    with explain_write_errors(log), log.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+    # Everything that can be wrong with the inputs is found before the folder is touched.
+    with agreed(comm):
+        plan, extractor = job.plan(), job.extractor(comm.device(job.config.compute.device))
+        run = RunFolder(out, COMMAND, job.identity)
+    with agreed(comm):
+        if comm.is_root:
+            open_run(out, COMMAND, job.identity, resume=options.resume)
+    done: dict[str, Any] = comm.broadcast_object(run.summary() if comm.is_root else {})
+    if done:
+        return done
+    manifest, claims, log = Manifest(out), Claims(out / "claims"), RunLog(out, comm)
+    with agreed(comm):
+        if comm.is_root:
+            claims.clear()
+    todo: list[int] = comm.broadcast_object(manifest.missing(plan) if comm.is_root else [])
+    log.add(phase="start", seconds=round(time.perf_counter() - begin, 4))
+
+    with log.phase("calibrate"):
+        balance = _balance(job, out, extractor, comm)
+    engine = job.engine(extractor, balance, out, keep_targets=plan.shares_references)
+    with log.phase("relevance"):
+        _explain(plan.contents_of(todo), engine, comm)
+
+    mine = todo[comm.rank :: comm.size]
+    units = claims.take(todo) if options.schedule == "dynamic" else iter(mine)
+    # No step that all agree on: a process that fails here ends, and its launcher ends the others.
+    with orderly_termination(), _progress(manifest, plan) as show:
+        with WriteBehind(Writer(out, manifest, job.config), log) as writer:
+            for index in units:
+                unit = plan.work_unit(index)
+                started = time.perf_counter()
+                outcomes = engine.run(unit)
+                writer.submit(unit, outcomes, time.perf_counter() - started)
+                show()
+        with log.phase("wait"):
+            _wait(manifest, plan, show)
+    with log.phase("merge"), agreed(comm):
+        if comm.is_root:
+            claims.remove()
+            done = finish(run, job, plan, manifest, balance)
+    return comm.broadcast_object(done)
 
 
-def _balance(job: Job, out: Path, extractor: FeatureExtractor) -> float:
+def _balance(job: Job, out: Path, extractor: FeatureExtractor, comm: Communicator) -> float:
     """The run's frozen balance: read where an earlier part of the run has left it."""
     file = out / "calibration.json"
-    if not file.is_file():
-        value = calibrate(job.training, job.config, extractor)
-        write_json(file, {"balance": value, "pairs": job.config.style.calibration_pairs})
-    return float(read_json(file)["balance"])
+    known = comm.broadcast_object(file.is_file() if comm.is_root else False)
+    if not known:
+        value = calibrate(job.training, job.config, extractor, comm)
+        with agreed(comm):
+            if comm.is_root:
+                write_json(file, {"balance": value, "pairs": job.config.style.calibration_pairs})
+        return value
+    with agreed(comm):
+        value = float(read_json(file)["balance"]) if comm.is_root else 0.0
+    return comm.broadcast_object(value)
 
 
-def _summary(job: Job, out: Path, balance: float, rows: list[Row]) -> dict[str, Any]:
-    """The run's figures for ``run.json``."""
-    kept = [row for row in rows if row["accepted"]]
-    return {
-        "catalog": os.path.relpath(job.catalog.root.resolve(), out.resolve()),
-        "weights": job.weights.name,
-        "pretrained": job.weights.pretrained,
-        "explainer": job.predictor.name if job.predictor else None,
-        "balance": balance,
-        "planned": len(rows),
-        "accepted": len(kept),
-        "accepted_by_class": dict(sorted(Counter(row["class"] for row in kept).items())),
-        "rejected": dict(Counter(row["reason"].split(":")[0] for row in rows if row["reason"])),
-        "style_left_median": median(row["style_left"] for row in kept) if kept else None,
-        "ssim_median": median(row["ssim"] for row in kept) if kept else None,
-    }
+def _explain(contents: Sequence[Record], engine: Engine, comm: Communicator) -> None:
+    """Relevance of every content, each computed by one process, on disk for all."""
+    if engine.maps is None:
+        return
+    mine = contents[comm.rank :: comm.size]
+    with agreed(comm), console.progress("relevance", len(contents)) as advance:
+        for number, content in enumerate(mine):
+            engine.explain(content)
+            advance(min(comm.size, len(contents) - number * comm.size))
+
+
+@contextmanager
+def _progress(manifest: Manifest, plan: Plan) -> Iterator[Callable[[], int]]:
+    """Show what all processes have on disk; what is yielded looks again and counts the units."""
+    finished = manifest.finished()
+    shown = before = plan.images_in(finished)
+    begin = time.monotonic()
+    with console.progress("augment", len(plan), done=before) as advance:
+
+        def show() -> int:
+            nonlocal shown
+            finished = manifest.finished()
+            now = plan.images_in(finished)
+            rate = (now - before) / max(time.monotonic() - begin, 1e-9)
+            advance(now - shown, note=f"{rate:.3g} images/s" if now > before else "")
+            shown = now
+            return len(finished)
+
+        yield show
+
+
+def _wait(manifest: Manifest, plan: Plan, show: Callable[[], int]) -> None:
+    """Return when every unit is on disk. PeerFailure where none has come for too long."""
+    count, since = show(), time.monotonic()
+    while count < plan.units:
+        if time.monotonic() - since > IDLE.total_seconds():
+            raise PeerFailure(
+                f"no process has finished a unit for {IDLE}: {plan.units - count} are missing"
+            )
+        time.sleep(_POLL_S)
+        before, count = count, show()
+        if count > before:
+            since = time.monotonic()

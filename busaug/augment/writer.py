@@ -1,30 +1,35 @@
-"""Writing a unit's images, and the finished run as a Catalog of its own."""
+"""Writing the images and rows of work units."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
+
+from typing_extensions import Self
 
 from busaug.augment.engine import Outcome
 from busaug.augment.manifest import Manifest, Row, manifest_row
 from busaug.augment.plan import Unit
-from busaug.data.catalog import Catalog, Record
+from busaug.augment.runlog import RunLog
+from busaug.config import Config
 from busaug.data.images import pixel_hash, to_gray, write_pixels
 from busaug.trace import span
 
-SOURCE = "busaug augment"
 _TEXT_KEYS = ("id", "content", "references", "class", "seed", "loss_final", "style_left", "ssim")
 
 
 class Writer:
     """Writes units into a run folder: images first, their manifest part last."""
 
-    def __init__(self, folder: Path, manifest: Manifest, seed: int, *, keep_rejected: bool) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, config: Config) -> None:
         self._folder = folder
         self._manifest = manifest
-        self._seed = seed
-        self._keep_rejected = keep_rejected
+        self._seed = config.seed
+        self._keep_rejected = config.output.keep_rejected
 
     def write(self, unit: Unit, outcomes: Sequence[Outcome]) -> list[Row]:
         with span("write"):
@@ -45,27 +50,49 @@ class Writer:
         return row
 
 
-def save_catalog(
-    folder: Path, rows: Iterable[Row], source: Catalog, size: int, run_hash: str
-) -> None:
-    """Write the accepted images as ``catalog.jsonl``: training rows in their content's group."""
-    records = []
-    for row in rows:
-        if not row["accepted"]:
-            continue
-        content = source.by_id[row["content"]]
-        records.append(
-            Record(
-                id=row["id"],
-                file=row["file"],
-                label=row["class"],
-                group=content.group,
-                split="train",
-                sha256=row["sha256"],
-                width=size,
-                height=size,
-                bit_depth=content.bit_depth,
-                source=f"{SOURCE} {run_hash[:12]}",
-            )
+class WriteBehind:
+    """Writes units on a thread of its own, so that encoding and disk overlap with computing.
+
+    A context manager; one unit at most waits for the disk. Where writing fails, the next call or
+    the end of the context raises the error. A context left by an error, or by a signal, still
+    writes what was computed.
+    """
+
+    def __init__(self, writer: Writer, log: RunLog) -> None:
+        self._writer = writer
+        self._log = log
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._waiting: Future[None] | None = None
+
+    def submit(self, unit: Unit, outcomes: Sequence[Outcome], compute_s: float) -> None:
+        """Have a unit written; ``compute_s``, the seconds that it took, go to the log."""
+        self._settle()
+        self._waiting = self._thread.submit(self._write, unit, outcomes, compute_s)
+
+    def _write(self, unit: Unit, outcomes: Sequence[Outcome], compute_s: float) -> None:
+        begin = time.perf_counter()
+        rows = self._writer.write(unit, outcomes)
+        self._log.add(
+            unit=unit.index,
+            images=len(rows),
+            compute_s=round(compute_s, 4),
+            write_s=round(time.perf_counter() - begin, 4),
         )
-    Catalog(folder, tuple(records)).save()
+
+    def _settle(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._thread.shutdown(wait=True)
+        if error is None:
+            self._settle()

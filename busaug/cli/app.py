@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from busaug import console
 from busaug.cli import commands
 from busaug.distributed.launch import Place, detect
-from busaug.errors import BusaugError, InputError, PeerFailure
+from busaug.errors import BusaugError, InputError, PeerFailure, Terminated
 
 app = typer.Typer(
     name="busaug",
@@ -24,7 +25,7 @@ for command in commands():
     app.command()(command)
 
 
-_SHARED = frozenset({"train", "evaluate"})
+_SHARED = frozenset({"augment", "train", "evaluate"})
 """Commands that several processes do together."""
 _HARMLESS = frozenset({"info", "settings"})
 """Commands that may as well be run by each."""
@@ -45,9 +46,15 @@ def refuse_copies(context: typer.Context) -> None:
 
 
 def main() -> None:
-    """Run a command: exit code 0 done, 1 failed, 2 bad input (one line on standard error)."""
+    """Run a command: exit code 0 done, 1 failed, 2 bad input (one line on standard error).
+
+    SIGTERM ends a long one with 143, after what was computed is written.
+    """
     try:
         app()
+    except Terminated:
+        _complain("stopped by SIGTERM")
+        sys.exit(128 + signal.SIGTERM)
     except BusaugError as error:
         if os.environ.get("BUSAUG_DEBUG"):
             raise

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from busaug import console
-from busaug.cli.options import CatalogFolder, ConfigFile, Overrides, Preset, WeightsSource
+from busaug.cli.options import (
+    CatalogFolder,
+    ConfigFile,
+    Distributed,
+    Overrides,
+    Preset,
+    Resume,
+    WeightsSource,
+)
+
+if TYPE_CHECKING:
+    from busaug.augment.estimate import Estimate
 
 
 def augment(
@@ -28,48 +39,78 @@ def augment(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print pairs, disk and time; write nothing.")
     ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue a run with the same settings.")
-    ] = False,
+    resume: Resume = "if-possible",
+    schedule: Annotated[
+        str,
+        typer.Option(
+            help="Units of several processes: static (every p-th) or dynamic (whoever is free)."
+        ),
+    ] = "static",
     keep_rejected: Annotated[
         bool, typer.Option("--keep-rejected", help="Keep rejected images in OUT/rejected.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 where any planned image is rejected.")
+    ] = False,
+    distributed: Distributed = "auto",
 ) -> None:
-    """Make styled variants of the training images, same class, training split only."""
+    """Make styled variants of the training images, same class, training split only.
+
+    Under torchrun or horovodrun every process makes its share of the images.
+    """
     from busaug.augment.estimate import estimate
     from busaug.augment.job import Job
+    from busaug.augment.run import Options
     from busaug.augment.run import augment as run_augment
-    from busaug.cli.shared import resolve_compute
+    from busaug.augment.schedule import parse_schedule
+    from busaug.cli.shared import parse_resume, resolve_compute
     from busaug.config import load_config
     from busaug.data.catalog import Catalog
+    from busaug.distributed.communicator import agreed, node_first
+    from busaug.distributed.opening import open_communicator
     from busaug.explain.predictor import classifier_predictor
     from busaug.models.weights import resolve_weights
 
     settings = list(overrides or ())
     if pairs is not None:
         settings.append(f"plan.pairs={pairs}")
+    if keep_rejected:
+        settings.append("output.keep_rejected=true")
     resolved = resolve_compute(load_config(config, preset=preset, overrides=settings))
-    job = Job(
-        Catalog.load(catalog),
-        resolved,
-        resolve_weights(weights, resolved.style.backbone, seed=resolved.seed),
-        classifier_predictor(explainer) if explainer else None,
-    )
-    if not job.weights.pretrained:
-        console.warn("no pretrained weights: the features are random, results are of lower quality")
-    if dry_run:
-        guess = estimate(job)
-        parts = ", ".join(f"{label} {count:,}" for label, count in guess.pairs.items())
-        console.say(f"pairs: {guess.total:,} ({parts}) in {guess.units:,} units")
-        console.say(f"disk: about {guess.bytes / 2**20:,.1f} MiB")
-        console.say(f"time: about {_duration(guess.seconds)} on this machine, one process")
-        return
-    rows = run_augment(job, out, resume=resume, keep_rejected=keep_rejected)
-    accepted = sum(row["accepted"] for row in rows)
-    console.say(f"{accepted} of {len(rows)} images accepted: {out}")
-    for row in rows:
-        if row["reason"]:
-            console.say(f"  rejected {row['id']}: {row['reason']}")
+    options = Options(parse_resume(resume), parse_schedule(schedule))
+    with open_communicator(distributed, device=resolved.compute.device) as comm:
+        with agreed(comm):
+            source = Catalog.load(catalog)
+        start = node_first(
+            comm, lambda: resolve_weights(weights, resolved.style.backbone, seed=resolved.seed)
+        )
+        with agreed(comm):
+            job = Job(
+                source, resolved, start, classifier_predictor(explainer) if explainer else None
+            )
+        if not start.pretrained and comm.is_root:
+            console.warn(
+                "no pretrained weights: the features are random, results are of lower quality"
+            )
+        if dry_run:
+            with agreed(comm):
+                if comm.is_root:
+                    _print_estimate(estimate(job), comm.size)
+            return
+        summary = run_augment(job, out, comm=comm, options=options)
+    console.say(f"{summary['accepted']} of {summary['planned']} images accepted: {out}")
+    for reason, count in summary["rejected"].items():
+        console.say(f"  rejected, {reason}: {count}")
+    if strict and summary["rejected"]:
+        raise typer.Exit(1)
+
+
+def _print_estimate(guess: Estimate, processes: int) -> None:
+    parts = ", ".join(f"{label} {count:,}" for label, count in guess.pairs.items())
+    console.say(f"pairs: {guess.total:,} ({parts}) in {guess.units:,} units")
+    console.say(f"disk: about {guess.bytes / 2**20:,.1f} MiB")
+    who = "one process" if processes == 1 else f"{processes} processes like this one"
+    console.say(f"time: about {_duration(guess.seconds / processes)} on this machine, {who}")
 
 
 def _duration(seconds: float) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from busaug.augment import maps
+from busaug.augment.cache import read_tensors
 from busaug.data.catalog import Catalog
 from busaug.data.images import FloatImage
 from busaug.errors import InputError
@@ -153,10 +155,12 @@ def _weights(run: Run, rows: Sequence[Row], notes: Notes) -> dict[str, FloatImag
         return {}
     found = {}
     for content in {str(row.get("content")) for row in rows}:
-        try:
-            found[content] = np.load(run.folder / "relevance" / f"{content}.npy").astype(np.float32)
-        except (OSError, ValueError):
-            notes.add(run, f"relevance/{content}.npy cannot be read")
+        file = f"{maps.FOLDER}/{content}.safetensors"
+        kept = read_tensors(run.folder / file)
+        if kept is None:
+            notes.add(run, f"{file} cannot be read")
+        else:
+            found[content] = kept[maps.NAME][0].numpy()
     return found
 
 

@@ -15,14 +15,21 @@ map where the loss is cheaper to evaluate so:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from busaug.ops.mmd import gram
-from busaug.ops.style_target import GramTarget, StyleTarget, concatenate_targets, lighter_target
+from busaug.ops.style_target import (
+    FeatureTarget,
+    GramTarget,
+    StyleTarget,
+    concatenate_targets,
+    lighter_target,
+)
 from busaug.style.features import Features, columns
 
 Fusion = Literal["FM", "GM", "UM", "SR"]
@@ -41,6 +48,30 @@ def style_targets(features: Features, layers: tuple[str, ...], fusion: Fusion) -
 def stack_targets(sets: list[Targets]) -> Targets:
     """Targets of several sets as one batch."""
     return {layer: concatenate_targets([targets[layer] for targets in sets]) for layer in sets[0]}
+
+
+def targets_as_tensors(targets: Targets) -> dict[str, Tensor]:
+    """What ``targets_from_tensors`` takes: a flat dictionary, to be kept on disk."""
+    tensors = {}
+    for layer, target in targets.items():
+        for field in dataclasses.fields(target):
+            value = getattr(target, field.name)
+            if field.init and value is not None:
+                tensors[f"{layer}.{field.name}"] = value
+    return tensors
+
+
+def targets_from_tensors(tensors: Mapping[str, Tensor], layers: Sequence[str]) -> Targets:
+    """The targets again, bit for bit."""
+    targets: Targets = {}
+    for layer in layers:
+        parts = {
+            key.removeprefix(f"{layer}."): tensor
+            for key, tensor in tensors.items()
+            if key.startswith(f"{layer}.")
+        }
+        targets[layer] = GramTarget(**parts) if "matrix" in parts else FeatureTarget(**parts)
+    return targets
 
 
 def fuse_features(features: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,10 +46,8 @@ def make_record(index: int, label: str, split: str, group: str | None = None) ->
     )
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> Catalog:
+def make_catalog(root: Path) -> Catalog:
     """Five training and one test image a class, 40x40, one of them with 16 bits."""
-    root = tmp_path / "catalog"
     records = []
     for label in ("benign", "malignant"):
         for index in range(6):
@@ -63,6 +62,20 @@ def tiny(tmp_path: Path) -> Catalog:
     catalog = Catalog(root, tuple(records))
     catalog.save()
     return Catalog.load(root)
+
+
+def contents_of(folder: Path) -> dict[str, str]:
+    """Every file of a run that equal runs share, by relative path, as its SHA-256."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.parent.name != "runlog"
+    }
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Catalog:
+    return make_catalog(tmp_path / "catalog")
 
 
 @pytest.fixture

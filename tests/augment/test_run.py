@@ -1,50 +1,54 @@
 """``augment`` on a tiny Catalog: bytes, resuming, bad images, provenance."""
 
 import dataclasses
-import hashlib
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from augment.conftest import contents_of
 from PIL import Image
 from tolerances import TOLERANCES
 
+from busaug.augment.engine import Engine
 from busaug.augment.estimate import estimate
 from busaug.augment.job import Job
-from busaug.augment.manifest import Manifest
-from busaug.augment.run import augment
+from busaug.augment.manifest import Manifest, Row
+from busaug.augment.plan import Plan
+from busaug.augment.run import Options, augment
 from busaug.data.catalog import Catalog
 from busaug.data.images import pixel_hash, read_gray
 from busaug.errors import InputError, OutputError
+from busaug.runfolder import RunFolder
+from busaug.style.targets import Targets
 
 MakeJob = Callable[..., Job]
-VOLATILE = {"runlog.jsonl"}
 
 
-def _bytes(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in VOLATILE
-    }
+def rows_of(job: Job, out: Path) -> list[Row]:
+    """The rows of a run that is made here, or continued."""
+    augment(job, out)
+    return list(Manifest(out).rows())
 
 
 def test_equal_runs_have_equal_bytes_and_the_manifest_is_the_plan(
     job: MakeJob, tmp_path: Path
 ) -> None:
-    rows = augment(job(), tmp_path / "a")
+    rows = rows_of(job(), tmp_path / "a")
     augment(job(), tmp_path / "b")
-    assert _bytes(tmp_path / "a") == _bytes(tmp_path / "b")
+    assert contents_of(tmp_path / "a") == contents_of(tmp_path / "b")
     assert [row["id"] for row in rows] == [p.id for unit in job().plan() for p in unit.pairs]
-    assert rows == Manifest(tmp_path / "a").rows()
+    assert rows == list(Manifest(tmp_path / "a").rows())
     assert not (tmp_path / "a" / "units").exists()
 
 
 def test_accepted_images_are_a_catalog_with_depth_and_text(job: MakeJob, tmp_path: Path) -> None:
     out = tmp_path / "a"
-    rows = augment(job(), out)
+    rows = rows_of(job(), out)
     accepted = [row for row in rows if row["accepted"]]
     made = Catalog.load(out)
     assert sorted(r.id for r in made.records) == sorted(row["id"] for row in accepted)
@@ -63,7 +67,7 @@ def test_accepted_images_are_a_catalog_with_depth_and_text(job: MakeJob, tmp_pat
 
 
 def test_losses_fall_and_rows_say_by_how_much(job: MakeJob, tmp_path: Path) -> None:
-    for row in augment(job("style.iterations=12"), tmp_path / "a"):
+    for row in rows_of(job("style.iterations=12"), tmp_path / "a"):
         assert row["loss_final"] < row["loss_initial"]
         assert row["style_left"] == pytest.approx(
             row["style_final"] / row["style_initial"], rel=TOLERANCES["manifest figures"]
@@ -98,19 +102,19 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(
     monkeypatch.undo()
     assert Manifest(broken).finished() == {0, 1}
     with pytest.raises(OutputError, match="--resume"):
-        augment(job(), broken)
+        augment(job(), broken, options=Options(resume="never"))
     (broken / "images/.half.png.x.part").write_bytes(b"what a killed process leaves")
-    augment(job(), broken, resume=True)
-    assert _bytes(broken) == _bytes(whole)
-    assert augment(job(), broken, resume=True) == Manifest(whole).rows()
+    augment(job(), broken, options=Options(resume="always"))
+    assert contents_of(broken) == contents_of(whole)
+    assert rows_of(job(), broken) == list(Manifest(whole).rows())
 
 
 def test_another_configuration_is_refused_with_the_difference(job: MakeJob, tmp_path: Path) -> None:
     augment(job(), tmp_path / "a")
-    before = _bytes(tmp_path / "a")
+    before = contents_of(tmp_path / "a")
     with pytest.raises(OutputError, match=r"config\.style\.gamma: 100\.0 there, 50\.0 here"):
-        augment(job("style.gamma=50"), tmp_path / "a", resume=True)
-    assert _bytes(tmp_path / "a") == before
+        augment(job("style.gamma=50"), tmp_path / "a")
+    assert contents_of(tmp_path / "a") == before
 
 
 def test_one_bad_image_costs_only_the_pairs_that_use_it(
@@ -119,7 +123,7 @@ def test_one_bad_image_costs_only_the_pairs_that_use_it(
     victim = tiny.split("train").records[0]
     file = tiny.path(victim)
     file.write_bytes(file.read_bytes()[:60])
-    rows = augment(job(), tmp_path / "a")
+    rows = rows_of(job(), tmp_path / "a")
     for row in rows:
         used = victim.id in (row["content"], *row["references"])
         assert (row["reason"] or "").startswith("unreadable") == used
@@ -131,10 +135,10 @@ def test_one_bad_image_costs_only_the_pairs_that_use_it(
 
 def test_rejected_images_are_kept_only_on_request(job: MakeJob, tmp_path: Path) -> None:
     strict = "gate.ssim_max=0"
-    rows = augment(job(strict), tmp_path / "a")
+    rows = rows_of(job(strict), tmp_path / "a")
     assert {row["reason"] for row in rows} == {"near-copy of its content"}
     assert not list((tmp_path / "a").rglob("*.png"))
-    rows = augment(job(strict), tmp_path / "b", keep_rejected=True)
+    rows = rows_of(job(strict, "output.keep_rejected=true"), tmp_path / "b")
     assert all((tmp_path / "b" / row["file"]).is_file() for row in rows)
     assert not (tmp_path / "b/images").exists()
 
@@ -162,15 +166,17 @@ def test_wrong_weights_leave_no_folder(job: MakeJob, tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["LA", "LB", "LS"])
 def test_relevance_weights_enter_and_are_kept(job: MakeJob, tmp_path: Path, mode: str) -> None:
     augment(job("plan.contents=2"), tmp_path / "plain")
-    rows = augment(job(f"relevance.mode={mode}", "plan.contents=2"), tmp_path / "a")
-    plain = Manifest(tmp_path / "plain").rows()
+    rows = rows_of(job(f"relevance.mode={mode}", "plan.contents=2"), tmp_path / "a")
+    plain = list(Manifest(tmp_path / "plain").rows())
     assert [r["content_loss"] for r in rows] != [r["content_loss"] for r in plain]
-    assert len(list((tmp_path / "a/relevance").glob("*.npy"))) == len({r["content"] for r in rows})
+    assert len(list((tmp_path / "a/relevance").glob("*.safetensors"))) == len(
+        {r["content"] for r in rows}
+    )
 
 
 @pytest.mark.parametrize("fusion", ["GM", "UM"])
 def test_other_fusions_run(job: MakeJob, tmp_path: Path, fusion: str) -> None:
-    rows = augment(job(f"style.fusion={fusion}", "plan.contents=2"), tmp_path / "a")
+    rows = rows_of(job(f"style.fusion={fusion}", "plan.contents=2"), tmp_path / "a")
     assert all(row["loss_final"] < row["loss_initial"] for row in rows)
 
 
@@ -194,3 +200,74 @@ def test_a_catalog_without_training_rows_is_refused(
         augment(
             Job(Catalog.load(tmp_path / "held"), made.config, made.weights, None), tmp_path / "o"
         )
+
+
+@pytest.mark.parametrize("damage", ["cut short", "altered"])
+def test_a_damaged_cache_entry_is_made_again(
+    job: MakeJob, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ("relevance.mode=LA", "plan.contents=2", "plan.pairs=3")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    augment(job(*settings), whole)
+    shutil.copytree(whole, broken)
+    for name in ("run.json", "manifest.jsonl", "catalog.jsonl"):
+        (broken / name).unlink()
+    RunFolder(broken, "augment", job(*settings).identity).write()
+    victim = sorted((broken / "relevance").iterdir())[0]
+    data = bytearray(victim.read_bytes())
+    data[-3] ^= 1
+    victim.write_bytes(data if damage == "altered" else data[:-3])
+    augment(job(*settings), broken)
+    assert "is damaged: made again" in capsys.readouterr().err
+    assert contents_of(broken) == contents_of(whole)
+
+
+def test_style_targets_kept_on_disk_change_no_byte(
+    job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reference set is computed once, where contents share them."""
+    made = job("plan.pairs=all", "style.size=48")
+    plan = made.plan()
+    sets = {p.references for unit in plan for p in unit.pairs}
+    assert plan.shares_references
+    assert len(sets) < len(plan)
+    computed = 0
+    targets = Engine.targets
+
+    def count(self: Engine, references: torch.Tensor) -> Targets:
+        nonlocal computed
+        computed += 1
+        return targets(self, references)
+
+    monkeypatch.setattr(Engine, "targets", count)
+    augment(made, tmp_path / "kept")
+    assert computed == len(sets)
+    assert not (tmp_path / "kept/targets").exists()
+    monkeypatch.setattr(Plan, "shares_references", False)
+    augment(made, tmp_path / "fresh")
+    assert computed == len(sets) + len(plan)
+    assert contents_of(tmp_path / "kept") == contents_of(tmp_path / "fresh")
+
+
+def test_a_full_disk_ends_the_run_and_loses_nothing(
+    job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    augment(job(), whole)
+    replace, left = os.replace, 9
+
+    def fill(*arguments: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "replace", fill)
+    with pytest.raises(OutputError, match=r"No space left.*Free space"):
+        augment(job(), broken)
+    monkeypatch.undo()
+    assert not list(broken.rglob("*.part"))
+    assert 0 < len(Manifest(broken).finished()) < job().plan().units
+    augment(job(), broken)
+    assert contents_of(broken) == contents_of(whole)

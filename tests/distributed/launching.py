@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -40,29 +40,53 @@ def need(launcher: str) -> None:
         pytest.skip("Horovod is absent: scripts/install_horovod.sh builds it")
 
 
-def launch(
-    launcher: str,
-    processes: int,
-    *command: str,
-    env: Mapping[str, str] | None = None,
-    timeout_s: float = 240,
-) -> Ended:
-    """Run ``python COMMAND`` in so many processes; fails the test where it takes too long."""
+def command(
+    launcher: str | None, processes: int, *arguments: str, options: Sequence[str] = ()
+) -> list[str]:
+    """What starts ``python ARGUMENTS`` in so many processes; without a launcher in one."""
+    if launcher is None:
+        return [sys.executable, *arguments]
     need(launcher)
     if launcher == "torchrun":
         count = f"--nproc-per-node={processes}"
         start = [sys.executable, "-m", "torch.distributed.run", "--standalone", count]
     else:
         program = Path(sys.executable).with_name("horovodrun")
-        start = [str(program), "--gloo", "-np", str(processes), sys.executable]
-    return run([*start, *command], env=env, timeout_s=timeout_s)
+        start = [str(program), "--gloo", "-np", str(processes), *options, sys.executable]
+        options = ()
+    return [*start, *options, *arguments]
+
+
+def launch(
+    launcher: str | None,
+    processes: int,
+    *arguments: str,
+    options: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 240,
+) -> Ended:
+    """Run ``python ARGUMENTS`` in so many processes; fails the test where it takes too long."""
+    line = command(launcher, processes, *arguments, options=options)
+    return run(line, env=env, timeout_s=timeout_s)
 
 
 def run(
     command: list[str], *, env: Mapping[str, str] | None = None, timeout_s: float = 240
 ) -> Ended:
+    process = start(command, env)
+    try:
+        output, _ = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        pytest.fail(f"not done after {timeout_s} s:\n{output}")
+    return Ended(process.returncode, output, time.time())
+
+
+def start(command: list[str], env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start it in a session of its own, away from the source tree and from foreign launchers."""
     inherited = {key: text for key, text in os.environ.items() if not key.startswith(_FOREIGN)}
-    process = subprocess.Popen(
+    return subprocess.Popen(
         command,
         env={**inherited, "OMP_NUM_THREADS": "1", **(env or {})},
         stdout=subprocess.PIPE,
@@ -71,10 +95,3 @@ def run(
         start_new_session=True,
         cwd=Path(__file__).anchor,
     )
-    try:
-        output, _ = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        pytest.fail(f"not done after {timeout_s} s:\n{output}")
-    return Ended(process.returncode, output, time.time())

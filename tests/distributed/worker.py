@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from datetime import timedelta
@@ -82,6 +83,27 @@ def main(what: str, folder: Path) -> None:
             _train(what, folder, comm)
 
 
+def augment_and_die_once(mark: Path, arguments: list[str]) -> None:
+    """``busaug ARGUMENTS``; the process that writes its third unit first is killed, once ever."""
+    from busaug.augment.writer import Writer
+    from busaug.cli import app
+
+    write, written = Writer.write, 0
+
+    def dying(self: Writer, *arguments: Any) -> Any:
+        nonlocal written
+        rows = write(self, *arguments)
+        written += 1
+        if written == 3 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rows
+
+    Writer.write = dying  # type: ignore[method-assign]
+    sys.argv = ["busaug", *arguments]
+    app.main()
+
+
 def _train(what: str, folder: Path, comm: Communicator) -> None:
     import training  # beside this file; costly to import
 
@@ -108,4 +130,7 @@ def _save(folder: Path, comm: Communicator, **said: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    if sys.argv[1] == "augments_and_dies_once":
+        augment_and_die_once(Path(sys.argv[2]), sys.argv[3:])
+    else:
+        main(sys.argv[1], Path(sys.argv[2]))

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from busaug.augment import maps
+from busaug.augment.cache import TensorCache
 from busaug.data.catalog import Catalog, Record, Split
 from busaug.data.images import pixel_hash, to_gray, write_gray
 from busaug.files import write_json, write_jsonl
@@ -183,6 +187,13 @@ def _explain(root: Path, catalog: Catalog) -> None:
     )
 
 
+def keep_weights(run: Path, content: str, weights: npt.NDArray[np.float32]) -> None:
+    """Relevance weights (h, w) of a content as a run of augment leaves them."""
+    TensorCache(run / maps.FOLDER).fetch(
+        content, lambda: {maps.NAME: torch.from_numpy(weights)[None]}
+    )
+
+
 def _augment(root: Path, catalog: Catalog) -> None:
     rows = []
     for label in catalog.labels:
@@ -193,8 +204,7 @@ def _augment(root: Path, catalog: Catalog) -> None:
             if file:
                 write_gray(root / file, noise("made", label, index), 8)
             weights = draw("weights", content.id).random((6, 6)).astype(np.float32) * 2
-            (root / "relevance").mkdir(exist_ok=True, parents=True)
-            np.save(root / "relevance" / f"{content.id}.npy", weights)
+            keep_weights(root, content.id, weights)
             references = [record.id for record in training if record is not content][:2]
             start, end = 5000.0 + index, 2500.0 - 100 * index
             rows.append(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from report.conftest import SIZE, Runs, build_runs
+from report.conftest import SIZE, Runs, build_runs, keep_weights
 
 from busaug.errors import InputError
 from busaug.report.html import build, write
@@ -146,8 +146,9 @@ def test_the_pictures_are_the_files(page: Page, shared_runs: Runs) -> None:
 def test_relevance_colours_where_the_weight_is(runs: Runs) -> None:
     weights = np.zeros((6, 6), np.float32)
     weights[:, :2] = 3.0  # the left third
-    for file in (runs.augmented / "relevance").glob("*.npy"):
-        np.save(file, weights)
+    for file in (runs.augmented / "relevance").glob("*.safetensors"):
+        file.unlink()
+        keep_weights(runs.augmented, file.stem, weights)
     picture = decoded(by_alt(Page(build([runs.root])), "Relevance weight over set-0-0000"))
     pixels = np.asarray(picture, dtype=int)
     coloured = np.ptp(pixels, axis=2) > 20
@@ -218,7 +219,7 @@ def damage_result(runs: Runs) -> None:
 
 
 def damage_map(runs: Runs) -> None:
-    (runs.augmented / "relevance" / "set-0-0000.npy").write_bytes(b"half")
+    (runs.augmented / "relevance" / "set-0-0000.safetensors").write_bytes(b"half")
 
 
 def damage_overlay(runs: Runs) -> None:
@@ -248,7 +249,7 @@ def damage_strip(runs: Runs) -> None:
         (damage_catalog, "augmented", "its Catalog was not found"),
         (damage_manifest, "augmented", "manifest.jsonl does not exist"),
         (damage_result, "augmented", "images/set-0-0000--0000.png cannot be read"),
-        (damage_map, "augmented", "relevance/set-0-0000.npy cannot be read"),
+        (damage_map, "augmented", "relevance/set-0-0000.safetensors cannot be read"),
         (damage_overlay, "explained", "the overlay of set-0-0005 cannot be read"),
         (damage_metrics, "classifier", "metrics_val.json cannot be read as JSON"),
         (damage_test_metrics, "classifier", "it was not evaluated on the test split"),
