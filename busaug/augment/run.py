@@ -93,6 +93,7 @@ def augment(
                 show()
         with log.phase("wait"):
             _wait(manifest, plan, show)
+    comm.barrier()  # the units' files are looked for until here
     with log.phase("merge"), agreed(comm):
         if comm.is_root:
             claims.remove()
