@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -13,6 +12,8 @@ from pathlib import Path
 import pytest
 from augment.conftest import FAST, contents_of, make_catalog
 from distributed.launching import LAUNCHERS, WORKER, command, launch, start
+
+from busaug.files import read_jsonl
 
 pytestmark = pytest.mark.dist
 
@@ -62,7 +63,7 @@ def test_the_bytes_do_not_depend_on_the_processes(
     assert ended.code == 0, ended.output
     assert ended.output.count("40 of 40 images accepted") == 1
     assert contents_of(out) == undisturbed
-    units = [json.loads(line) for log in (out / "runlog").iterdir() for line in log.open()]
+    units = [entry for log in (out / "runlog").iterdir() for entry in read_jsonl(log)]
     made = [entry["unit"] for entry in units if "unit" in entry]
     assert sorted(made) == list(range(14))
     assert {entry["rank"] for entry in units} == set(range(processes))
