@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from tolerances import TOLERANCES
 
-from busaug.augment.gate import newly_saturated, reject_reason, ssim
+from busaug.augment.gate import Difference, newly_saturated, reject_reason, ssim_map
 from busaug.config import GateConfig
 
-GOOD = {"initial": 10.0, "final": 5.0, "similarity": 0.8, "saturated": 0.0}
+GOOD = {"initial": 10.0, "final": 5.0}
+DIFFERENCE = {"change": 0.1, "ssim": 0.8, "saturated": 0.0, "lesion_ssim": None}
 
 
 @pytest.mark.parametrize(
@@ -17,12 +18,16 @@ GOOD = {"initial": 10.0, "final": 5.0, "similarity": 0.8, "saturated": 0.0}
         ({"final": float("nan")}, "not finite"),
         ({"initial": float("inf")}, "not finite"),
         ({"final": 10.0}, "loss not below initial"),
-        ({"similarity": 0.996}, "near-copy of its content"),
+        ({"ssim": 0.996}, "near-copy of its content"),
         ({"saturated": 0.03}, "saturated"),
+        ({"lesion_ssim": 0.01}, "lesion changed"),
+        ({"lesion_ssim": 0.99}, None),
     ],
 )
 def test_reasons(change: dict[str, float], reason: str | None) -> None:
-    assert reject_reason(**{**GOOD, **change}, config=GateConfig()) == reason
+    losses = {key: change.get(key, value) for key, value in GOOD.items()}
+    difference = Difference(**{key: change.get(key, DIFFERENCE[key]) for key in DIFFERENCE})
+    assert reject_reason(**losses, difference=difference, config=GateConfig()) == reason
 
 
 def test_saturation_counts_only_new_extremes() -> None:
@@ -31,13 +36,13 @@ def test_saturation_counts_only_new_extremes() -> None:
     image = content.copy()
     image[:5] = 0.0
     image[9] = 1.0
-    assert newly_saturated(image, content) == pytest.approx(0.1)
+    assert newly_saturated(image, content).mean() == pytest.approx(0.1)
 
 
 def test_ssim_of_a_constant_shift_follows_the_formula() -> None:
     """For flat images SSIM is its luminance term (2ab + c1) / (a^2 + b^2 + c1), c1 = 1e-4."""
     a, b = np.full((32, 32), 0.2, np.float32), np.full((32, 32), 0.6, np.float32)
-    assert ssim(a, b) == pytest.approx(
+    assert ssim_map(a, b) == pytest.approx(
         (2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4), rel=TOLERANCES["ssim of flat images"]
     )
-    assert ssim(a, a) == pytest.approx(1.0)
+    assert ssim_map(a, a) == pytest.approx(1.0)
