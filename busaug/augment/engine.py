@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from busaug.augment.gate import compare, reject_reason
-from busaug.augment.inputs import CoveredError, Images, Loader, PairInputs, batch
+from busaug.augment.inputs import CoveredError, Images, Loader, PairInputs
 from busaug.augment.maps import RelevanceMaps
 from busaug.augment.plan import Pair, Unit, pair_seed
 from busaug.config import Config
@@ -104,7 +104,7 @@ class Engine:
                 reason = f"{what}: {self.catalog.without_root(error.what)}"
                 outcomes[pair.index] = Outcome(pair, None, None, reason)
         if loaded:
-            contents = batch([inputs.content for inputs in loaded])
+            contents = self.loader.batch([inputs.content for inputs in loaded])
             objective = self._objective(loaded, contents)
             start = self._start([inputs.pair for inputs in loaded], contents)
             with span("optimise"):
@@ -145,7 +145,8 @@ class Engine:
     def _judge(self, inputs: PairInputs, minimum: Minimum, row: int) -> Outcome:
         image = minimum.images[row, 0].cpu().numpy()
         content = inputs.content.pixels[0, 0].cpu().numpy()
-        free = inputs.content.free
+        overlays = inputs.content.overlays
+        free = np.ones(image.shape, bool) if overlays is None else ~overlays[0, 0].cpu().numpy()
         difference = compare(image, content, free, inputs.lesion)
         figures = Figures(
             loss_initial=float(minimum.initial.total[row]),

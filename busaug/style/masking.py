@@ -7,6 +7,7 @@ docs/overlays.md has what that leaves.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import torch
@@ -15,6 +16,28 @@ from torch.nn import functional
 
 Kept = Mapping[str, Tensor]
 """Layer name to the positions that count, bool (B, 1, h, w)."""
+Grids = Mapping[str, tuple[int, int]]
+"""Layer name to the rows and columns of its features."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Masks:
+    """The overlays of a batch of images, and what they leave of every layer."""
+
+    overlays: Tensor
+    """Bool (B, 1, H, W)."""
+    kept: Kept
+
+    @classmethod
+    def of(cls, overlays: Tensor, grids: Grids) -> Masks:
+        kept = {layer: kept_positions(overlays, grid) for layer, grid in grids.items()}
+        return cls(overlays, kept)
+
+    @property
+    def share(self) -> Tensor:
+        """Of an image's positions, the part that is kept in the layer that keeps least, (B,)."""
+        shares = [kept.float().mean(dim=(1, 2, 3)) for kept in self.kept.values()]
+        return torch.stack(shares).amin(dim=0)
 
 
 def kept_positions(overlays: Tensor, grid: tuple[int, int]) -> Tensor:
