@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import TOLERANCES
 
-from busaug.models.weights import random_weights
+from busaug.data.images import read_gray, resize, to_float
+from busaug.data.overlays import detect_overlays
+from busaug.models.weights import random_weights, resolve_weights
 from busaug.ops.mmd import gram
 from busaug.ops.style_target import GramTarget
 from busaug.reference import mmd
@@ -275,3 +279,31 @@ def test_channels_last_features_stay_so():
     maps = torch.rand(2, 8, 6, 6).to(memory_format=torch.channels_last)
     kept = torch.rand(2, 1, 6, 6) < 0.7
     assert (maps * column_weights(kept)).is_contiguous(memory_format=torch.channels_last)
+
+
+def _square(file: Path) -> torch.Tensor:
+    return resize(torch.from_numpy(to_float(read_gray(file))), 224)
+
+
+@pytest.mark.real
+def test_real_marks_reach_the_target_less_when_masked(busi_256, resnet50_weights):
+    """Marks of images with calipers or a fan, laid on images without: known without them."""
+    extractor = FeatureExtractor("resnet50", resolve_weights(str(resnet50_weights)))
+    marked = [busi_256 / f"benign/benign ({n}).png" for n in (5, 97, 141, 229, 285)]
+    marked += [busi_256 / f"malignant/malignant ({n}).png" for n in (64, 81, 106)]
+    clean = [busi_256 / f"benign/benign ({n}).png" for n in (17, 25, 33, 37, 53, 77, 93, 113)]
+    ratios = []
+    for with_marks, without in zip(marked, clean, strict=True):
+        found = detect_overlays(to_float(read_gray(with_marks))).mask
+        overlays = resize(torch.from_numpy(found).float(), 224)[None, None] > 0.1
+        image = _square(without)[None, None]
+        spoilt = torch.where(overlays, _square(with_marks)[None, None], image)
+        with torch.no_grad():
+            features, whole = extractor(spoilt), extractor(image)
+            kept = Masks.of(overlays, extractor.grids(224)).kept
+            losses = [
+                style_losses(whole, style_targets(features, extractor.style_layers, "SR", mask))
+                for mask in (kept, None)
+            ]
+        ratios.append((losses[0] / losses[1])[:, 0])
+    assert (torch.stack(ratios).median(dim=0).values < 0.8).all()
