@@ -88,7 +88,7 @@ class GateConfig(Section):
 
     ssim_max: Fraction = Field(0.995, description="a nearer copy of its content is rejected")
     saturated_max: Fraction = Field(0.02, description="share of pixels newly at 0 or 1")
-    lesion_ssim_min: Fraction = Field(0.3, description="least SSIM to the content on its lesion")
+    lesion_ssim_min: Fraction = Field(0.6, description="least SSIM to the content on its lesion")
     kept_min: Fraction = Field(0.25, description="least share of positions free of overlays")
 
 
