@@ -14,17 +14,24 @@ from busaug.data.catalog import Catalog, Record
 from busaug.data.images import load_batch
 from busaug.errors import InputError
 from busaug.seeding import draw, torch_draw
+from busaug.style.baselines import elements_balance, layer_weights
 from busaug.style.calibrate import balance, gradient_ratio
 from busaug.style.features import FeatureExtractor
-from busaug.style.targets import stack_targets, style_targets
+from busaug.style.targets import style_targets
 
 
 def calibrate(training: Catalog, config: Config, extractor: FeatureExtractor) -> float:
-    """beta': the median gradient ratio over ``style.calibration_pairs`` seeded training pairs.
+    """beta': what ``style.balance`` says.
 
+    Calibrated, the median gradient ratio over ``style.calibration_pairs`` seeded training pairs.
     The classes share the pairs evenly and one value serves them all. A pair with an unreadable
     image is passed over; InputError where none is left.
     """
+    style = config.style
+    if style.balance == "elements":
+        with torch.no_grad():
+            blank = torch.zeros(1, 1, style.size, style.size, device=extractor.device)
+            return elements_balance(extractor(blank)[extractor.content_layer])
     ratios = []
     pairs = calibration_pairs(training, config)
     with console.progress("calibrate", len(pairs)) as advance:
@@ -36,13 +43,13 @@ def calibrate(training: Catalog, config: Config, extractor: FeatureExtractor) ->
                 advance()
                 continue
             with torch.no_grad():
-                features = extractor(content)[extractor.content_layer]
-                targets = style_targets(
-                    extractor(references), extractor.style_layers, config.style.fusion
-                )
+                features = extractor(content)
+                targets = style_targets(extractor(references), extractor.style_layers, style.fusion)
             generator = torch_draw(config.seed, "calibration-noise", pair.content.sha256)
             noise = torch.rand(content.shape, generator=generator).to(extractor.device)
-            ratios.append(gradient_ratio(extractor, features, stack_targets([targets]), noise))
+            weights = layer_weights(features, extractor.style_layers, style.layer_weights)
+            at_content = features[extractor.content_layer]
+            ratios.append(gradient_ratio(extractor, at_content, targets, weights, noise))
             advance()
     if not ratios:
         raise InputError("no training image can be read", remedy="Check the Catalog's files")

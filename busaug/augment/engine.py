@@ -19,6 +19,7 @@ from busaug.data.catalog import Catalog, Record
 from busaug.data.images import load_batch
 from busaug.errors import InputError
 from busaug.seeding import torch_draw
+from busaug.style.baselines import layer_weights, luma, mixed
 from busaug.style.features import FeatureExtractor
 from busaug.style.objective import Losses, Objective
 from busaug.style.optimise import Minimum, minimise
@@ -100,7 +101,7 @@ class Engine:
         if loaded:
             pairs = [pair for pair, _, _ in loaded]
             contents = torch.cat([content for _, content, _ in loaded])
-            objective = self._objective(pairs, contents, [refs for _, _, refs in loaded])
+            objective = self.objective(pairs, contents, [refs for _, _, refs in loaded])
             with span("optimise"):
                 minimum = minimise(objective, self._start(pairs, contents), self.config.style)
             for row, pair in enumerate(pairs):
@@ -116,33 +117,40 @@ class Engine:
     def _load(self, records: Sequence[Record]) -> Tensor:
         return load_batch(self.catalog, records, self.config.style.size).to(self.extractor.device)
 
-    def _objective(
+    def objective(
         self, pairs: Sequence[Pair], contents: Tensor, references: Sequence[Tensor]
     ) -> Objective:
+        """What the pairs are optimised for; contents (B, 1, H, W), references (k, 1, H, W) each."""
+        style = self.config.style
         targets = stack_targets([self.targets(images) for images in references])
         with torch.no_grad():
-            features = self.extractor(contents)[self.extractor.content_layer]
+            features = self.extractor(contents)
+        content = features[self.extractor.content_layer]
         relevance = None
         if self.maps is not None:
             maps = self.maps
             weights = [maps.weights(p.content, x) for p, x in zip(pairs, contents, strict=True)]
-            relevance = _on_grid(torch.stack(weights).to(features.device), features)
-        weight = self.config.style.gamma * self.balance
-        return Objective(self.extractor, features, targets, weight, relevance)
+            relevance = _on_grid(torch.stack(weights).to(content.device), content)
+        if style.content_target == "mixture":
+            content = mixed(content, self._generators("mixture", pairs))
+        by_layer = layer_weights(features, self.extractor.style_layers, style.layer_weights)
+        style_weights = style.gamma * self.balance * by_layer
+        return Objective(self.extractor, content, targets, style_weights, relevance)
 
     def _start(self, pairs: Sequence[Pair], contents: Tensor) -> Tensor:
-        if self.config.style.start == "content":
-            return contents
-        noise = [
-            torch.rand(
-                contents.shape[1:], generator=torch_draw("noise", pair_seed(self.config.seed, pair))
-            )
-            for pair in pairs
-        ]
-        return torch.stack(noise).to(contents.device)
+        style, start = self.config.style, contents
+        if style.start == "noise":
+            draws = self._generators("noise", pairs)
+            noise = [torch.rand(contents.shape[1:], generator=generator) for generator in draws]
+            start = torch.stack(noise).to(contents.device)
+        return start.expand(-1, style.channels, -1, -1)
+
+    def _generators(self, purpose: str, pairs: Sequence[Pair]) -> list[torch.Generator]:
+        """A generator of its own for each pair."""
+        return [torch_draw(purpose, pair_seed(self.config.seed, pair)) for pair in pairs]
 
     def _judge(self, pair: Pair, contents: Tensor, minimum: Minimum, row: int) -> Outcome:
-        image = minimum.images[row, 0].cpu().numpy()
+        image = luma(minimum.images[row : row + 1])[0, 0].cpu().numpy()
         content = contents[row, 0].cpu().numpy()
         figures = Figures(
             loss_initial=float(minimum.initial.total[row]),

@@ -72,7 +72,7 @@ def _balance(job: Job, out: Path, extractor: FeatureExtractor) -> float:
     file = out / "calibration.json"
     if not file.is_file():
         value = calibrate(job.training, job.config, extractor)
-        write_json(file, {"balance": value, "pairs": job.config.style.calibration_pairs})
+        write_json(file, {"balance": value})
     return float(read_json(file)["balance"])
 
 

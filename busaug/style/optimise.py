@@ -36,7 +36,7 @@ class Minimum:
     """The outcome for a batch."""
 
     images: Tensor
-    """Best points, (B, 1, H, W) in [0, 1]."""
+    """Best points, (B, C, H, W) in [0, 1]."""
     initial: Losses
     final: Losses
     curve: list[Tensor]
@@ -47,17 +47,19 @@ class Minimum:
 def minimise(
     evaluate: Evaluate, start: Tensor, config: StyleConfig, pinned: Tensor | None = None
 ) -> Minimum:
-    """Minimise from ``start`` (B, 1, H, W) with the optimiser and evaluations of ``config``.
+    """Minimise from ``start`` (B, C, H, W) with the optimiser and evaluations of ``config``.
 
     Pixels marked in ``pinned`` (B, 1, H, W), bool, stay as they are in ``start``.
     """
     method = _lbfgs if config.optimiser == "lbfgs" else _adam
-    movable = torch.ones_like(start) if pinned is None else (~pinned).to(start.dtype)
+    movable = (
+        torch.ones_like(start) if pinned is None else (~pinned).to(start.dtype).expand_as(start)
+    )
     return method(evaluate, start.clamp(0.0, 1.0), movable, config)
 
 
 def band_limit(images: Tensor, passes: int) -> Tensor:
-    """Binomial smoothing [1 2 1]/4 along both axes of (B, 1, H, W), ``passes`` times.
+    """Binomial smoothing [1 2 1]/4 along both axes of (B, C, H, W), ``passes`` times.
 
     It has a zero at the highest frequency. A network that samples every second pixel cannot tell
     patterns there from others, and steps along the plain gradient print a fine checkerboard into
@@ -102,7 +104,7 @@ class _Best:
 
 
 def _adam(evaluate: Evaluate, start: Tensor, movable: Tensor, config: StyleConfig) -> Minimum:
-    """Adam (Kingma & Ba 2015) with a cosine from ``step`` to a tenth of it, clamped each step.
+    """Adam (Kingma & Ba 2015) with a cosine from ``step`` to ``decay`` of it, clamped each step.
 
     With S = ``band_limit`` it runs on variables u with x = S u, whose gradient is S grad.
     """
@@ -118,7 +120,7 @@ def _adam(evaluate: Evaluate, start: Tensor, movable: Tensor, config: StyleConfi
         mean = beta1 * mean + (1 - beta1) * grad
         square = beta2 * square + (1 - beta2) * grad.square()
         cosine = 0.5 * (1 + math.cos(math.pi * (t - 1) / max(steps - 1, 1)))
-        rate = config.step * (0.1 + 0.9 * cosine)
+        rate = config.step * (config.decay + (1 - config.decay) * cosine)
         direction = (mean / (1 - beta1**t)) / ((square / (1 - beta2**t)).sqrt() + tiny)
         step = rate * movable * band_limit(direction, config.smoothing)
         images = (images - step).clamp(0.0, 1.0)

@@ -86,18 +86,19 @@ def test_vgg_layers_are_named_as_in_the_papers() -> None:
 
 
 def test_balance_makes_the_gradient_norms_equal() -> None:
-    """Calibrated on one pair, the ratio there is one at gamma = 1."""
+    """Calibrated on one pair, the ratio there is one at gamma = 1, layer weights included."""
     extractor = FeatureExtractor("resnet50", _warm())
     content, references = torch.rand(1, 1, 32, 32), torch.rand(2, 1, 32, 32)
     noise = torch.rand(1, 1, 32, 32)
     with torch.no_grad():
         target = extractor(content)[extractor.content_layer]
         targets = style_targets(extractor(references), extractor.style_layers, "FM")
-    weight = balance(gradient_ratio(extractor, target, targets, noise))
+    weights = torch.tensor([[0.1], [0.5], [1.0], [2.4]])
+    weight = balance(gradient_ratio(extractor, target, targets, weights, noise))
 
     leaf = noise.requires_grad_(True)
     features = extractor(leaf)
-    style = style_losses(features, targets)
+    style = weights * style_losses(features, targets)
     (on_style,) = torch.autograd.grad((weight * style).sum(), leaf, retain_graph=True)
     (on_content,) = torch.autograd.grad(content_loss(features["layer3"], target).sum(), leaf)
     ratio = float(on_style.norm() / on_content.norm())
