@@ -49,10 +49,16 @@ PLAIN: dict[str, dict[str, Any]] = {
 }
 ARMS: dict[str, dict[str, Any]] = {
     "default": {},
-    "L-BFGS, smoothing 0": {"optimiser": "lbfgs", "smoothing": 0},
-    "L-BFGS, smoothing 1": {"optimiser": "lbfgs", "smoothing": 1},
-    "Adam 0.02, smoothing 1": {"optimiser": "adam", "step": 0.02, "smoothing": 1},
-    "Adam 0.02, smoothing 2": {"optimiser": "adam", "step": 0.02, "smoothing": 2},
+    "L-BFGS, smoothing 1 throughout": {"optimiser": "lbfgs", "smoothing_left": 1.0},
+    "L-BFGS, smoothing 1 to 0": {"optimiser": "lbfgs", "smoothing_left": 0.0},
+    "L-BFGS, smoothing 2 throughout": {"smoothing": 2.0, "smoothing_left": 1.0},
+    "Adam 0.02": {"optimiser": "adam", "step": 0.02},
+    "Adam 0.02, smoothing 2 throughout": {
+        "optimiser": "adam",
+        "step": 0.02,
+        "smoothing": 2.0,
+        "smoothing_left": 1.0,
+    },
 }
 """Changes to the ``style`` section."""
 
