@@ -1,5 +1,6 @@
 """The truncated, folded, gray-stemmed extractor equals the plain network."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,17 @@ def test_vgg_layers_are_named_as_in_the_papers() -> None:
     assert set(extractor.style_layers) | {extractor.content_layer} == set(got)
     assert [got[f"relu{i}_1"].shape[1] for i in range(1, 6)] == [64, 128, 256, 512, 512]
     torch.testing.assert_close(got["relu4_2"], expected, rtol=GRAY, atol=GRAY)
+
+
+def test_vgg_weights_may_end_at_the_deepest_layer() -> None:
+    whole = random_weights("vgg19")
+    cut = {k: v for k, v in whole.state.items() if int(k.split(".")[1]) <= vgg19_layer("conv5_1")}
+    assert len(cut) < len(whole.state)
+    gray = torch.rand(1, 1, 32, 32)
+    with torch.no_grad():
+        expected = FeatureExtractor("vgg19", whole)(gray)
+        got = FeatureExtractor("vgg19", dataclasses.replace(whole, state=cut))(gray)
+    assert all(torch.equal(got[name], value) for name, value in expected.items())
 
 
 def test_balance_makes_the_gradient_norms_equal() -> None:
