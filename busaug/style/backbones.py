@@ -75,7 +75,7 @@ def _resnet50_stages(weights: Weights) -> Stages:
 def _vgg19_stages(weights: Weights) -> Stages:
     names = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu4_2", "relu5_1")
     # Weights for style transfer often end at the deepest layer that it takes.
-    model = vgg19_features(pooling="average")[: vgg19_layer(names[-1]) + 1]
+    model = nn.Sequential(*list(vgg19_features(pooling="average"))[: vgg19_layer(names[-1]) + 1])
     load_state(model, weights, prefix="features.")
     model.eval().requires_grad_(False)
     stages: Stages = []
