@@ -33,11 +33,12 @@ from busaug.models.weights import resolve_weights
 
 ARMS: list[dict[str, Any]] = [
     {},
-    {"smoothing": 0},
-    {"smoothing": 1},
+    {"smoothing": 0.0},
+    {"smoothing_left": 1.0},
+    {"smoothing": 2.0, "smoothing_left": 1.0},
     {"optimiser": "adam", "step": 0.02},
     {"optimiser": "adam", "step": 0.005},
-    {"optimiser": "adam", "step": 0.02, "smoothing": 0},
+    {"optimiser": "adam", "step": 0.02, "smoothing": 0.0},
     {"gamma": 30.0},
     {"gamma": 300.0},
     {"gamma": 10.0},
@@ -45,6 +46,9 @@ ARMS: list[dict[str, Any]] = [
     {"optimiser": "adam", "step": 0.01},
 ]
 """Changes to the ``style`` section; the first arm is the default."""
+
+
+SETTINGS = ("optimiser", "step", "gamma", "smoothing", "smoothing_left")
 
 
 def main() -> None:
@@ -96,7 +100,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             style = config.style.model_copy(update=change)
             engine.config = config.model_copy(update={"style": style})
             rows = [_row(outcome) for unit in plan for outcome in engine.run(unit)]
-            settings = {k: getattr(style, k) for k in ("optimiser", "step", "gamma", "smoothing")}
+            settings = {k: getattr(style, k) for k in SETTINGS}
             results["arms"].append({**settings, "rows": rows})
             yield results
             advance(note=str(change))
@@ -150,7 +154,7 @@ def render(results: dict[str, Any]) -> str:
     ]
 
     def order(arm: dict[str, Any]) -> tuple[Any, ...]:
-        return arm["gamma"], arm["optimiser"] != "lbfgs", arm["smoothing"], arm["step"]
+        return arm["gamma"], arm["optimiser"] != "lbfgs", _passes(arm), arm["step"]
 
     for arm in sorted(results["arms"], key=order):
         rows = arm["rows"]
@@ -162,7 +166,7 @@ def render(results: dict[str, Any]) -> str:
         below = sum(ratio < 1 for ratio in ratios)
         step = "line search" if arm["optimiser"] == "lbfgs" else f"{arm['step']:g}"
         lines.append(
-            f"| {arm['optimiser']} | {step} | {arm['smoothing']} | {arm['gamma']:g} | "
+            f"| {arm['optimiser']} | {step} | {_passes(arm)} | {arm['gamma']:g} | "
             f"{below}/{len(rows)} | {median(ratios):.3f} | {median(early):.3f} | "
             f"{median(left):.3f} ({max(left):.3f}) | "
             f"{median(similar):.3f} ({min(similar):.3f} - {max(similar):.3f}) | "
@@ -170,6 +174,13 @@ def render(results: dict[str, Any]) -> str:
             f"{max(row['saturated'] for row in rows):.2%} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _passes(arm: dict[str, Any]) -> str:
+    """Of the filter, at the first and at the last step."""
+    first = arm["smoothing"]
+    last = first * arm["smoothing_left"]
+    return f"{first:g}" if first == last else f"{first:g} to {last:g}"
 
 
 def _at(curve: list[list[float]], evaluation: int) -> float:

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from busaug.errors import InputError
+from busaug.presets import PRESETS
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Region = tuple[int, int, int, int]
@@ -48,12 +49,28 @@ class StyleConfig(Section):
     softmax: bool = Field(False, description="smooth activations by a softmax a layer (SWAG)")
     fusion: Literal["FM", "GM", "UM", "SR"] = Field("FM", description="multi-reference target")
     references: int = Field(4, ge=1, le=64, description="k, images in a reference set")
+    layer_weights: Literal["equal", "positions"] = Field(
+        "equal", description="weights of the style layers; positions: in proportion to M"
+    )
+    content_target: Literal["features", "mixture"] = Field(
+        "features", description="mixture: the content's features, channels mixed at random"
+    )
+    channels: Literal[1, 3] = Field(1, description="planes optimised; 3 end as their luma")
     iterations: int = Field(150, ge=1, le=100_000, description="loss evaluations an image")
-    gamma: float = Field(100.0, gt=0.0, description="style weight over the calibrated balance")
+    gamma: float = Field(100.0, gt=0.0, description="style weight over the balance")
+    balance: Literal["calibrated", "elements"] = Field(
+        "calibrated", description="elements: means over elements in place of sums, see method.md"
+    )
     optimiser: Literal["lbfgs", "adam"] = "lbfgs"
-    step: float = Field(0.005, gt=0.0, le=1.0, description="Adam's first step, cosine to a tenth")
+    step: float = Field(0.005, gt=0.0, le=1.0, description="Adam's first step")
+    decay: float = Field(0.1, gt=0.0, le=1.0, description="Adam's last step over its first, cosine")
     history: int = Field(10, ge=1, le=100, description="L-BFGS curvature pairs an image")
-    smoothing: int = Field(2, ge=0, le=8, description="binomial passes that band-limit steps")
+    smoothing: float = Field(
+        1.0, ge=0.0, le=8.0, description="binomial passes that band-limit the first step"
+    )
+    smoothing_left: Fraction = Field(
+        0.25, description="share of them left at the last step, linear between"
+    )
     plateau: int = Field(
         50, ge=0, description="an image that gained < 0.1 % in so many evaluations ends, 0 never"
     )
@@ -156,12 +173,6 @@ class Config(Section):
         """The named sections (and the seed) as plain values, for hashing and printing."""
         values = self.model_dump(mode="json")
         return {name: values[name] for name in ("seed", *names)}
-
-
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "default": {},
-    "paper": {"style": {"iterations": 1000}, "plan": {"pairs": "all"}},
-}
 
 
 def load_config(

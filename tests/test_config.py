@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from busaug.config import PRESETS, Config, canonical_hash, load_config, to_yaml
+from busaug.config import Config, canonical_hash, load_config, to_yaml
 from busaug.errors import InputError
+from busaug.presets import PRESETS
 
 
 def test_later_sources_win(tmp_path: Path) -> None:

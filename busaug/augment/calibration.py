@@ -14,6 +14,7 @@ from busaug.data.catalog import Catalog
 from busaug.distributed.communicator import Communicator, agreed
 from busaug.errors import InputError
 from busaug.seeding import draw, torch_draw
+from busaug.style.baselines import elements_balance, layer_weights
 from busaug.style.calibrate import balance, gradient_ratio
 from busaug.style.features import FeatureExtractor
 from busaug.style.objective import Objective
@@ -23,12 +24,19 @@ from busaug.style.targets import style_targets
 def calibrate(
     training: Catalog, config: Config, extractor: FeatureExtractor, comm: Communicator
 ) -> float:
-    """beta': the median gradient ratio over ``style.calibration_pairs`` seeded training pairs.
+    """beta': what ``style.balance`` says.
 
+
+    Calibrated, the median gradient ratio over ``style.calibration_pairs`` seeded training pairs.
     The classes share the pairs evenly and one value serves them all. A pair with an unreadable
     image is passed over; InputError where none is left. Collective: the processes share the pairs,
     each of which is measured alone, so that the value does not depend on their number.
     """
+    if config.style.balance == "elements":
+        with torch.no_grad():
+            size = config.style.size
+            blank = torch.zeros(1, 1, size, size, device=extractor.device)
+            return elements_balance(extractor(blank)[extractor.content_layer])
     with agreed(comm):
         mine = calibration_pairs(training, config)[comm.rank :: comm.size]
         found = _ratios(mine, training, config, extractor)
@@ -43,6 +51,7 @@ def _ratios(
 ) -> list[float]:
     """The gradient ratio of each pair that can be read."""
     ratios: list[float] = []
+    style = config.style
     loader = Loader(training, config, extractor)
     with console.progress("calibrate", len(pairs)) as advance:
         for pair in pairs:
@@ -53,16 +62,18 @@ def _ratios(
                 continue
             content, references = inputs.content, inputs.references
             with torch.no_grad():
-                features = extractor(content.pixels)[extractor.content_layer]
+                features = extractor(content.pixels)
                 targets = style_targets(
                     extractor(references.pixels),
                     extractor.style_layers,
-                    config.style.fusion,
+                    style.fusion,
                     references.kept,
                 )
             generator = torch_draw(config.seed, "calibration-noise", pair.content.sha256)
             noise = torch.rand(content.pixels.shape, generator=generator).to(extractor.device)
-            objective = Objective(extractor, features, targets, 1.0, kept=content.kept)
+            weights = layer_weights(features, extractor.style_layers, style.layer_weights)
+            at_content = features[extractor.content_layer]
+            objective = Objective(extractor, at_content, targets, weights, kept=content.kept)
             ratio = gradient_ratio(objective, content.laid_over(noise), content.overlays)
             ratios += ratio.tolist()
             advance()

@@ -21,6 +21,7 @@ from busaug.config import Config
 from busaug.data.catalog import Catalog, Record
 from busaug.errors import InputError
 from busaug.seeding import key_digest, torch_draw
+from busaug.style.baselines import layer_weights, luma, mixed
 from busaug.style.features import FeatureExtractor
 from busaug.style.objective import Losses, Objective
 from busaug.style.optimise import Minimum, minimise
@@ -116,7 +117,7 @@ class Engine:
                 outcomes[pair.index] = Outcome(pair, None, None, reason)
         if loaded:
             contents = self.loader.batch([inputs.content for inputs in loaded])
-            objective = self._objective(loaded, contents)
+            objective = self.objective(loaded, contents)
             start = self._start([inputs.pair for inputs in loaded], contents)
             with span("optimise"):
                 minimum = minimise(objective, start, self.config.style, contents.overlays)
@@ -146,30 +147,38 @@ class Engine:
         moved = {name: tensor.to(self.extractor.device) for name, tensor in tensors.items()}
         return targets_from_tensors(moved, self.extractor.style_layers)
 
-    def _objective(self, loaded: Sequence[PairInputs], contents: Images) -> Objective:
+    def objective(self, loaded: Sequence[PairInputs], contents: Images) -> Objective:
+        """What the pairs are optimised for; ``contents`` are theirs as one batch."""
+        style = self.config.style
         targets = stack_targets([self._targets(inputs) for inputs in loaded])
         with torch.no_grad():
-            features = self.extractor(contents.pixels)[self.extractor.content_layer]
+            features = self.extractor(contents.pixels)
+        content = features[self.extractor.content_layer]
         relevance = None
         if self.maps is not None:
             maps = self.maps
             weights = [maps.weights(each.pair.content, each.content.pixels[0]) for each in loaded]
-            relevance = _on_grid(torch.stack(weights).to(features.device), features)
-        weight = self.config.style.gamma * self.balance
-        return Objective(self.extractor, features, targets, weight, relevance, contents.kept)
+            relevance = _on_grid(torch.stack(weights).to(content.device), content)
+        if style.content_target == "mixture":
+            content = mixed(content, self._generators("mixture", [each.pair for each in loaded]))
+        by_layer = layer_weights(features, self.extractor.style_layers, style.layer_weights)
+        style_weights = style.gamma * self.balance * by_layer
+        return Objective(self.extractor, content, targets, style_weights, relevance, contents.kept)
 
     def _start(self, pairs: Sequence[Pair], contents: Images) -> Tensor:
-        if self.config.style.start == "content":
-            return contents.pixels
-        shape = contents.pixels.shape[1:]
-        noise = [
-            torch.rand(shape, generator=torch_draw("noise", pair_seed(self.config.seed, pair)))
-            for pair in pairs
-        ]
-        return contents.laid_over(torch.stack(noise).to(contents.pixels.device))
+        style, start = self.config.style, contents.pixels
+        if style.start == "noise":
+            shape = start.shape[1:]
+            noise = [torch.rand(shape, generator=each) for each in self._generators("noise", pairs)]
+            start = contents.laid_over(torch.stack(noise).to(start.device))
+        return start.expand(-1, style.channels, -1, -1)
+
+    def _generators(self, purpose: str, pairs: Sequence[Pair]) -> list[torch.Generator]:
+        """A generator of its own for each pair."""
+        return [torch_draw(purpose, pair_seed(self.config.seed, pair)) for pair in pairs]
 
     def _judge(self, inputs: PairInputs, minimum: Minimum, row: int) -> Outcome:
-        image = minimum.images[row, 0].cpu().numpy()
+        image = luma(minimum.images[row : row + 1])[0, 0].cpu().numpy()
         content = inputs.content.pixels[0, 0].cpu().numpy()
         overlays = inputs.content.overlays
         free = np.ones(image.shape, bool) if overlays is None else ~overlays[0, 0].cpu().numpy()

@@ -110,7 +110,7 @@ def _balance(job: Job, out: Path, extractor: FeatureExtractor, comm: Communicato
         value = calibrate(job.training, job.config, extractor, comm)
         with agreed(comm):
             if comm.is_root:
-                write_json(file, {"balance": value, "pairs": job.config.style.calibration_pairs})
+                write_json(file, {"balance": value})
         return value
     with agreed(comm):
         value = float(read_json(file)["balance"]) if comm.is_root else 0.0

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from busaug.presets import PRESETS
+
 CatalogFolder = Annotated[Path, typer.Argument(help="Catalog folder made by 'busaug prepare'.")]
 NewFolder = Annotated[Path, typer.Argument(help="Output folder, new or empty.")]
 ConfigFile = Annotated[
     Path | None, typer.Option(help="YAML file of settings ('busaug settings' prints one).")
 ]
-Preset = Annotated[str, typer.Option(help="Settings to start from: default or paper.")]
+Preset = Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(PRESETS)}.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="One setting, e.g. style.gamma=50; repeatable."),

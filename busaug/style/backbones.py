@@ -73,12 +73,14 @@ def _resnet50_stages(weights: Weights) -> Stages:
 
 
 def _vgg19_stages(weights: Weights) -> Stages:
-    model = vgg19_features(pooling="average")
+    names = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu4_2", "relu5_1")
+    # Weights for style transfer often end at the deepest layer that it takes.
+    model = nn.Sequential(*list(vgg19_features(pooling="average"))[: vgg19_layer(names[-1]) + 1])
     load_state(model, weights, prefix="features.")
     model.eval().requires_grad_(False)
     stages: Stages = []
     begin = 0
-    for name in ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu4_2", "relu5_1"):
+    for name in names:
         end = vgg19_layer(name) + 1
         stages.append((name, model[begin:end]))
         begin = end

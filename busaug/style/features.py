@@ -17,12 +17,15 @@ Features = dict[str, Tensor]
 class GrayStem(nn.Module):
     """The stem convolution on one gray channel in [0, 1], equal to replicating the channel.
 
+    It takes three different channels too, as they are.
+
     The three kernels merge into one, sum_c w_c / std_c. The constant -mean_c / std_c reaches the
     output through the kernel as well, but not where the kernel hangs over the zero-padded border,
     so it is a map (one a size, kept), not a bias.
     """
 
     kernel: Tensor
+    std: Tensor
     normalised_zero: Tensor
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -31,21 +34,25 @@ class GrayStem(nn.Module):
         std = torch.tensor(IMAGENET_STD).to(conv.weight).view(1, 3, 1, 1)
         mean = torch.tensor(IMAGENET_MEAN).to(conv.weight).view(1, 3, 1, 1)
         self.register_buffer("kernel", (conv.weight / std).sum(1, keepdim=True), persistent=False)
+        self.register_buffer("std", std, persistent=False)
         self.register_buffer("normalised_zero", -mean / std, persistent=False)
         self._maps: dict[torch.Size, Tensor] = {}
 
-    def forward(self, gray: Tensor) -> Tensor:
-        """(B, 1, H, W) to (B, N, h, w)."""
-        size = gray.shape[-2:]
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 1, H, W) or (B, 3, H, W) to (B, N, h, w)."""
+        if images.shape[1] == 3:
+            colour: Tensor = self.conv(images / self.std + self.normalised_zero)
+            return colour
+        size = images.shape[-2:]
         if size not in self._maps:
             with torch.no_grad():
                 self._maps[size] = self.conv(self.normalised_zero.expand(1, 3, *size))
         stride, padding = self.conv.stride, self.conv.padding
-        return functional.conv2d(gray, self.kernel, None, stride, padding) + self._maps[size]
+        return functional.conv2d(images, self.kernel, None, stride, padding) + self._maps[size]
 
 
 class FeatureExtractor(nn.Module):
-    """Gray images to the features of the style and content layers of a backbone.
+    """Gray (or colour) images to the features of the style and content layers of a backbone.
 
     Args:
         backbone: A name in ``BACKBONES``.
@@ -90,10 +97,10 @@ class FeatureExtractor(nn.Module):
             self._grids[size] = {name: (x.shape[2], x.shape[3]) for name, x in features.items()}
         return self._grids[size]
 
-    def forward(self, gray: Tensor) -> Features:
-        """(B, 1, H, W) in [0, 1] to the features of every layer, shallow to deep."""
+    def forward(self, images: Tensor) -> Features:
+        """(B, 1 or 3, H, W) in [0, 1] to the features of every layer, shallow to deep."""
         features: Features = {}
-        x = gray
+        x = images
         for name, stage in self.stages.items():
             x = stage(x)
             features[name] = _smoothed(x) if self.softmax else x

@@ -1,4 +1,4 @@
-"""The total loss of a batch of images: L = L_c + gamma * balance * sum_l L_style,l.
+"""The total loss of a batch of images: L = L_c + gamma * balance * sum_l w_l L_style,l.
 
 L_c = 1/2 sum_j r_j ||f_j(image) - f_j(content)||^2 over the positions j of the content layer, with
 relevance weights r of mean one (docs/method.md); r = 1 is the content loss of Gatys et al. 2016.
@@ -58,8 +58,8 @@ class Objective:
     """Content-layer features of the content images, (B, N, h, w)."""
     targets: Targets
     """Style targets of the batch."""
-    style_weight: float
-    """gamma * balance."""
+    style_weights: Tensor
+    """gamma * balance * w_l of each style layer, shallow to deep, (L, 1)."""
     relevance: Tensor | None = None
     """Weights r of mean one, (B, 1, h, w) on the content layer's grid; None for r = 1."""
     kept: Kept | None = None
@@ -78,16 +78,16 @@ class Objective:
         return {name: column_weights(self.kept[name]) for name in self.targets}
 
     def losses(self, images: Tensor) -> Losses:
-        """Differentiable losses of images (B, 1, H, W)."""
+        """Differentiable losses of images (B, 1 or 3, H, W)."""
         features = self.extractor(images)
         content = content_loss(
             features[self.extractor.content_layer], self.content, self._content_weights
         )
         layers = style_losses(features, self.targets, self._column_weights)
-        return Losses(content, layers, content + self.style_weight * layers.sum(dim=0))
+        return Losses(content, layers, content + (self.style_weights * layers).sum(dim=0))
 
     def __call__(self, images: Tensor) -> tuple[Losses, Tensor]:
-        """Losses and the gradient of each image's total loss, (B, 1, H, W).
+        """Losses and the gradient of each image's total loss, of the images' shape.
 
         Images share no term, so one backward pass of the sum serves them all.
         """

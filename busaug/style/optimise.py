@@ -25,6 +25,12 @@ Evaluate = Callable[[Tensor], tuple[Losses, Tensor]]
 # Armijo's constant, and the pixel change (root mean square) of a first step without curvature.
 _SUFFICIENT = 1e-4
 _FIRST_STEP_RMS = 0.005
+# The diagonal of L-BFGS's first guess: side of its window, memory from one evaluation to the next,
+# power of the mean square, and what is added to that, relative to its mean.
+_WINDOW = 9
+_MEMORY = 0.9
+_EQUALISE = 0.75
+_QUIETEST = 1e-3
 # After so many refused trials in a row the curvature pairs are forgotten.
 _REFUSALS = 6
 # A smaller relative gain over ``plateau`` evaluations finishes an image.
@@ -36,7 +42,7 @@ class Minimum:
     """The outcome for a batch."""
 
     images: Tensor
-    """Best points, (B, 1, H, W) in [0, 1]."""
+    """Best points, (B, C, H, W) in [0, 1]."""
     initial: Losses
     final: Losses
     curve: list[Tensor]
@@ -47,29 +53,40 @@ class Minimum:
 def minimise(
     evaluate: Evaluate, start: Tensor, config: StyleConfig, pinned: Tensor | None = None
 ) -> Minimum:
-    """Minimise from ``start`` (B, 1, H, W) with the optimiser and evaluations of ``config``.
+    """Minimise from ``start`` (B, C, H, W) with the optimiser and evaluations of ``config``.
 
     Pixels marked in ``pinned`` (B, 1, H, W), bool, stay as they are in ``start``.
     """
     method = _lbfgs if config.optimiser == "lbfgs" else _adam
-    movable = torch.ones_like(start) if pinned is None else (~pinned).to(start.dtype)
+    movable = (
+        torch.ones_like(start) if pinned is None else (~pinned).to(start.dtype).expand_as(start)
+    )
     return method(evaluate, start.clamp(0.0, 1.0), movable, config)
 
 
-def band_limit(images: Tensor, passes: int) -> Tensor:
-    """Binomial smoothing [1 2 1]/4 along both axes of (B, 1, H, W), ``passes`` times.
+def band_limit(images: Tensor, passes: float) -> Tensor:
+    """Binomial smoothing [1 2 1]/4 along both axes of (B, C, H, W), ``passes`` times.
 
     It has a zero at the highest frequency. A network that samples every second pixel cannot tell
     patterns there from others, and steps along the plain gradient print a fine checkerboard into
     dark regions. Scanners are band-limited too. With replicated borders the operator is symmetric,
-    as a preconditioner has to be.
+    as a preconditioner has to be. The fraction f of a pass is [f, 4 - 2f, f]/4, which leaves
+    1 - f of the highest frequency.
     """
-    for _ in range(passes):
-        padded = functional.pad(images, (1, 1, 0, 0), mode="replicate")
-        images = 0.25 * (padded[..., :-2] + padded[..., 2:]) + 0.5 * images
-        padded = functional.pad(images, (0, 0, 1, 1), mode="replicate")
-        images = 0.25 * (padded[..., :-2, :] + padded[..., 2:, :]) + 0.5 * images
+    whole = int(passes)
+    for part in (*(1.0 for _ in range(whole)), passes - whole):
+        if part > 0:
+            side, middle = 0.25 * part, 1 - 0.5 * part
+            padded = functional.pad(images, (1, 1, 0, 0), mode="replicate")
+            images = side * (padded[..., :-2] + padded[..., 2:]) + middle * images
+            padded = functional.pad(images, (0, 0, 1, 1), mode="replicate")
+            images = side * (padded[..., :-2, :] + padded[..., 2:, :]) + middle * images
     return images
+
+
+def smoothing_at(config: StyleConfig, progress: float) -> float:
+    """Passes of the filter after the share ``progress`` (0 to 1) of the evaluations."""
+    return config.smoothing * (1 - progress * (1 - config.smoothing_left))
 
 
 class _Best:
@@ -102,7 +119,7 @@ class _Best:
 
 
 def _adam(evaluate: Evaluate, start: Tensor, movable: Tensor, config: StyleConfig) -> Minimum:
-    """Adam (Kingma & Ba 2015) with a cosine from ``step`` to a tenth of it, clamped each step.
+    """Adam (Kingma & Ba 2015) with a cosine from ``step`` to ``decay`` of it, clamped each step.
 
     With S = ``band_limit`` it runs on variables u with x = S u, whose gradient is S grad.
     """
@@ -114,17 +131,55 @@ def _adam(evaluate: Evaluate, start: Tensor, movable: Tensor, config: StyleConfi
     for t in range(1, steps + 1):
         if best.finished:
             break
-        grad = band_limit(grad * movable, config.smoothing)
+        passes = smoothing_at(config, t / config.iterations)
+        grad = band_limit(grad * movable, passes)
         mean = beta1 * mean + (1 - beta1) * grad
         square = beta2 * square + (1 - beta2) * grad.square()
         cosine = 0.5 * (1 + math.cos(math.pi * (t - 1) / max(steps - 1, 1)))
-        rate = config.step * (0.1 + 0.9 * cosine)
+        rate = config.step * (config.decay + (1 - config.decay) * cosine)
         direction = (mean / (1 - beta1**t)) / ((square / (1 - beta2**t)).sqrt() + tiny)
-        step = rate * movable * band_limit(direction, config.smoothing)
+        step = rate * movable * band_limit(direction, passes)
         images = (images - step).clamp(0.0, 1.0)
         losses, grad = evaluate(images)
         best.offer(images, losses)
     return best.minimum()
+
+
+class _Metric:
+    """H0 = S D S, the guess of the inverse Hessian that curvature pairs are laid over.
+
+    S = ``band_limit``. D is diagonal: a power of the mean square of the band-limited gradient, over
+    a window of pixels and the last evaluations. Gradients of a style loss differ by orders of
+    magnitude between echo-free and bright parts of a picture, and pairs are too few to learn that.
+    """
+
+    def __init__(self, grad: Tensor, config: StyleConfig) -> None:
+        """From the gradient (B, C, H, W) at the start."""
+        self._config = config
+        self._passes = config.smoothing
+        self._square = self._smooth(grad).square()
+        self._diagonal = self._equaliser()
+
+    def update(self, grad: Tensor, taken: Tensor, progress: float) -> None:
+        """Learn from the gradients of the images ``taken`` (B, 1, 1, 1)."""
+        self._passes = smoothing_at(self._config, progress)
+        square = _MEMORY * self._square + (1 - _MEMORY) * self._smooth(grad).square()
+        self._square = torch.where(taken, square, self._square)
+        self._diagonal = self._equaliser()
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """H0 values, (B, C, H, W)."""
+        return self._smooth(self._diagonal * self._smooth(values))
+
+    def _equaliser(self) -> Tensor:
+        padded = functional.pad(self._square, (_WINDOW // 2,) * 4, mode="replicate")
+        local = functional.avg_pool2d(padded, _WINDOW, stride=1)
+        mean = local.mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-30)
+        equaliser: Tensor = (local / mean + _QUIETEST) ** -_EQUALISE
+        return equaliser
+
+    def _smooth(self, values: Tensor) -> Tensor:
+        return band_limit(values, self._passes)
 
 
 class _Curvature:
@@ -135,40 +190,43 @@ class _Curvature:
     """
 
     def __init__(self, slots: int, movable: Tensor) -> None:
-        """``movable`` (B, n) is 1 where a pixel may move, else 0."""
+        """``movable`` (B, C, H, W) is 1 where a pixel may move, else 0."""
         self.slots = slots
-        self._first = _FIRST_STEP_RMS * movable.sum(dim=1, keepdim=True).sqrt()
+        self._first = _FIRST_STEP_RMS * movable.sum(dim=(1, 2, 3), keepdim=True).sqrt()
         self.steps: list[Tensor] = []
         self.changes: list[Tensor] = []
         self.rho: list[Tensor] = []
-        self.scale = torch.zeros_like(movable[:, :1])
+        self.scale = torch.zeros_like(self._first)
 
-    def push(self, step: Tensor, change: Tensor, keep: Tensor) -> None:
-        """Add pairs (B, n) for the images ``keep`` (B, 1); others get an empty slot."""
+    def push(self, step: Tensor, change: Tensor, keep: Tensor, metric: _Metric) -> None:
+        """Add pairs (B, C, H, W) for the images ``keep`` (B, 1, 1, 1); others get an empty slot."""
         inner = _dot(step, change)
         keep = keep & (inner > 1e-8 * _norm(change) * _norm(step))
         zero = torch.zeros_like(inner)
         self.steps.append(torch.where(keep, step, zero))
         self.changes.append(torch.where(keep, change, zero))
         self.rho.append(torch.where(keep, 1 / torch.where(keep, inner, 1.0), zero))
-        self.scale = torch.where(keep, inner / _dot(change, change).clamp_min(1e-30), self.scale)
+        guessed = _dot(change, metric(change)).clamp_min(1e-30)
+        self.scale = torch.where(keep, inner / guessed, self.scale)
         if len(self.steps) > self.slots:
             del self.steps[0], self.changes[0], self.rho[0]
 
     def forget(self, images: Tensor) -> None:
-        """Drop the pairs of the images marked in (B, 1)."""
+        """Drop the pairs of the images marked in (B, 1, 1, 1)."""
         self.rho = [torch.where(images, 0.0, rho) for rho in self.rho]
         self.scale = torch.where(images, 0.0, self.scale)
 
-    def direction(self, grad: Tensor) -> Tensor:
-        """-H grad of each image, (B, n); a short gradient step where no pair is known."""
+    def direction(self, grad: Tensor, metric: _Metric) -> Tensor:
+        """-H grad of each image, (B, C, H, W); a short step where no pair is known."""
         q, weights = grad, []
         pairs = list(zip(self.steps, self.changes, self.rho, strict=True))
         for step, change, rho in reversed(pairs):
             weight = rho * _dot(step, q)
             weights.append(weight)
             q = q - weight * change
-        first = self._first / _norm(grad).clamp_min(1e-30)
+        q = metric(q)
+        # Only looked at where no pair has changed q.
+        first = self._first / _norm(q).clamp_min(1e-30)
         q = q * torch.where(self.scale > 0, self.scale, first)
         for (step, change, rho), weight in zip(pairs, reversed(weights), strict=True):
             q = q + step * (weight - rho * _dot(change, q))
@@ -179,37 +237,35 @@ def _lbfgs(evaluate: Evaluate, start: Tensor, movable: Tensor, config: StyleConf
     """Projected L-BFGS (Nocedal 1980; active set as in Bertsekas 1982), backtracking per image.
 
     Every evaluation is one trial point of every image: an image whose trial falls enough takes it
-    and draws a new direction, another one tries a shorter step next. With S = ``band_limit`` the
-    recursion runs on variables u with x = S u, whose gradient is S grad.
+    and draws a new direction, another one tries a shorter step next. ``_Metric`` takes the place of
+    the multiple of the identity that the recursion begins with.
     """
-    shape = start.shape
-
-    def smooth(values: Tensor) -> Tensor:
-        return band_limit(values.view(shape), config.smoothing).flatten(1)
-
-    x, movable = start.flatten(1), movable.flatten(1)
-    losses, grad4 = evaluate(start)
-    grad = movable * grad4.flatten(1)
+    x = start
+    losses, grad = evaluate(start)
+    grad = grad * movable
     best = _Best(start, losses, config.plateau)
-    value = losses.total[:, None]
+    value = _wide(losses.total, x)
+    metric = _Metric(grad, config)
     curvature = _Curvature(config.history, movable)
     free = movable * _free(x, grad)
-    direction = curvature.direction(smooth(grad * free))
+    direction = curvature.direction(grad * free, metric)
     length = torch.ones_like(value)
     refusals = torch.zeros_like(value)
-    for _ in range(config.iterations - 1):
+    for t in range(1, config.iterations):
         if best.finished:
             break
-        trial = (x + length * free * smooth(direction)).clamp(0.0, 1.0)
-        losses, grad4 = evaluate(trial.view(shape))
-        best.offer(trial.view(shape), losses)
-        trial_value, trial_grad = losses.total[:, None], movable * grad4.flatten(1)
+        trial = (x + length * free * direction).clamp(0.0, 1.0)
+        losses, trial_grad = evaluate(trial)
+        trial_grad = trial_grad * movable
+        best.offer(trial, losses)
+        trial_value = _wide(losses.total, x)
         step = trial - x
         slope = _dot(grad, step)
         taken = (trial_value <= value + _SUFFICIENT * slope) & (slope < 0)
-        taken &= torch.isfinite(trial_grad).all(dim=1, keepdim=True)
+        taken &= torch.isfinite(trial_grad).all(dim=(1, 2, 3), keepdim=True)
 
-        curvature.push(length * direction, smooth(trial_grad - grad), taken)
+        metric.update(trial_grad, taken, t / config.iterations)
+        curvature.push(step, trial_grad - grad, taken, metric)
         refusals = torch.where(taken, 0.0, refusals + 1)
         lost = refusals >= _REFUSALS
         curvature.forget(lost)
@@ -221,7 +277,7 @@ def _lbfgs(evaluate: Evaluate, start: Tensor, movable: Tensor, config: StyleConf
         grad = torch.where(taken, trial_grad, grad)
         value = torch.where(taken, trial_value, value)
         free = movable * _free(x, grad)
-        renewed = curvature.direction(smooth(grad * free))
+        renewed = curvature.direction(grad * free, metric)
         direction = torch.where(taken | lost, renewed, direction)
     return best.minimum()
 
@@ -233,11 +289,11 @@ def _free(x: Tensor, grad: Tensor) -> Tensor:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(dim=1, keepdim=True)
+    return (a * b).sum(dim=(1, 2, 3), keepdim=True)
 
 
 def _norm(a: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(a, dim=1, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(a, dim=(1, 2, 3), keepdim=True)
     return norm
 
 

@@ -1,5 +1,6 @@
 """The truncated, folded, gray-stemmed extractor equals the plain network."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -85,19 +86,31 @@ def test_vgg_layers_are_named_as_in_the_papers() -> None:
     torch.testing.assert_close(got["relu4_2"], expected, rtol=GRAY, atol=GRAY)
 
 
+def test_vgg_weights_may_end_at_the_deepest_layer() -> None:
+    whole = random_weights("vgg19")
+    cut = {k: v for k, v in whole.state.items() if int(k.split(".")[1]) <= vgg19_layer("conv5_1")}
+    assert len(cut) < len(whole.state)
+    gray = torch.rand(1, 1, 32, 32)
+    with torch.no_grad():
+        expected = FeatureExtractor("vgg19", whole)(gray)
+        got = FeatureExtractor("vgg19", dataclasses.replace(whole, state=cut))(gray)
+    assert all(torch.equal(got[name], value) for name, value in expected.items())
+
+
 def test_balance_makes_the_gradient_norms_equal() -> None:
-    """Calibrated on one pair, the ratio there is one at gamma = 1."""
+    """Calibrated on one pair, the ratio there is one at gamma = 1, layer weights included."""
     extractor = FeatureExtractor("resnet50", _warm())
     content, references = torch.rand(1, 1, 32, 32), torch.rand(2, 1, 32, 32)
     noise = torch.rand(1, 1, 32, 32)
     with torch.no_grad():
         target = extractor(content)[extractor.content_layer]
         targets = style_targets(extractor(references), extractor.style_layers, "FM")
-    weight = balance(gradient_ratio(Objective(extractor, target, targets, 1.0), noise))
+    weights = torch.tensor([[0.1], [0.5], [1.0], [2.4]])
+    weight = balance(gradient_ratio(Objective(extractor, target, targets, weights), noise))
 
     leaf = noise.requires_grad_(True)
     features = extractor(leaf)
-    style = style_losses(features, targets)
+    style = weights * style_losses(features, targets)
     (on_style,) = torch.autograd.grad((weight * style).sum(), leaf, retain_graph=True)
     (on_content,) = torch.autograd.grad(content_loss(features["layer3"], target).sum(), leaf)
     ratio = float(on_style.norm() / on_content.norm())

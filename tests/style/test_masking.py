@@ -233,8 +233,10 @@ def test_an_objective_masks_both_losses(extractor):
         targets = {name: GramTarget(torch.stack([matrix(t)] * 2)) for name, t in targets.items()}
         weights = 0.5 + torch.rand(2, 1, 8, 8)
         weights /= weights.mean(dim=(2, 3), keepdim=True)
-        plain = Objective(extractor, content, targets, 1.0, weights).losses(images)
-        found = Objective(extractor, content, targets, 1.0, weights, masks.kept).losses(images)
+        plain = Objective(extractor, content, targets, torch.ones(1, 1), weights).losses(images)
+        found = Objective(
+            extractor, content, targets, torch.ones(1, 1), weights, masks.kept
+        ).losses(images)
         features = extractor(images)
     assert torch.equal(found.layers[:, 0], plain.layers[:, 0])
     assert torch.equal(found.content[0], plain.content[0])
@@ -260,7 +262,7 @@ def test_the_gradient_ratio_is_over_pixels_that_may_move(extractor):
     with torch.no_grad():
         content = extractor(image)[extractor.content_layer]
         targets = style_targets(extractor(reference), extractor.style_layers, "SR")
-    objective = Objective(extractor, content, targets, 1.0)
+    objective = Objective(extractor, content, targets, torch.ones(1, 1))
     # the ratio of directional derivatives, pixel by pixel of a patch that is free
     patch = noise[..., 30:].clone().requires_grad_()
     joined = torch.cat([noise[..., :30], patch], dim=3)
