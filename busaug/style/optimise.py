@@ -153,9 +153,10 @@ class _Metric:
     magnitude between echo-free and bright parts of a picture, and pairs are too few to learn that.
     """
 
-    def __init__(self, grad: Tensor, config: StyleConfig) -> None:
-        """From the gradient (B, C, H, W) at the start."""
+    def __init__(self, grad: Tensor, movable: Tensor, config: StyleConfig) -> None:
+        """From the gradient (B, C, H, W) at the start; pixels that may not move count nowhere."""
         self._config = config
+        self._movable, self._neighbours = movable, _window_mean(movable).clamp_min(1e-30)
         self._passes = config.smoothing
         self._square = self._smooth(grad).square()
         self._diagonal = self._equaliser()
@@ -172,14 +173,20 @@ class _Metric:
         return self._smooth(self._diagonal * self._smooth(values))
 
     def _equaliser(self) -> Tensor:
-        padded = functional.pad(self._square, (_WINDOW // 2,) * 4, mode="replicate")
-        local = functional.avg_pool2d(padded, _WINDOW, stride=1)
-        mean = local.mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-30)
+        local = self._movable * _window_mean(self._movable * self._square) / self._neighbours
+        count = self._movable.sum(dim=(1, 2, 3), keepdim=True).clamp_min(1.0)
+        mean = (local.sum(dim=(1, 2, 3), keepdim=True) / count).clamp_min(1e-30)
         equaliser: Tensor = (local / mean + _QUIETEST) ** -_EQUALISE
         return equaliser
 
     def _smooth(self, values: Tensor) -> Tensor:
         return band_limit(values, self._passes)
+
+
+def _window_mean(values: Tensor) -> Tensor:
+    """The mean over the window about each pixel, zero outside the image."""
+    found: Tensor = functional.avg_pool2d(values, _WINDOW, stride=1, padding=_WINDOW // 2)
+    return found
 
 
 class _Curvature:
@@ -245,7 +252,7 @@ def _lbfgs(evaluate: Evaluate, start: Tensor, movable: Tensor, config: StyleConf
     grad = grad * movable
     best = _Best(start, losses, config.plateau)
     value = _wide(losses.total, x)
-    metric = _Metric(grad, config)
+    metric = _Metric(grad, movable, config)
     curvature = _Curvature(config.history, movable)
     free = movable * _free(x, grad)
     direction = curvature.direction(grad * free, metric)

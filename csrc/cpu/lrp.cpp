@@ -3,8 +3,8 @@
 
 #include "busaug/api.hpp"
 #include "busaug/status.hpp"
+#include "pool.hpp"
 #include "simd.hpp"
-#include "team.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -263,12 +263,11 @@ template <class Real> const Kernels<Real>& kernels(const OnCpu& where) {
     return tables<Real>[simd_level(where.simd)];
 }
 
-// Calls work(range) on each thread's share of `count` things with so many elements each.
+// Calls work(range) for all of `count` things with so many elements each.
 template <class Work>
 void share_out(Index count, Index elements_each, const OnCpu& where, const Work& work) {
     const Index useful = std::max<Index>(1, count * elements_each / minimum_elements_per_thread);
-    run_team(static_cast<int>(std::min<Index>(where.threads, useful)),
-             [&](const Team& team) { work(team.share(count)); });
+    parallel_for(count, static_cast<int>(std::min<Index>(where.threads, useful)), work);
 }
 
 template <class Pass>

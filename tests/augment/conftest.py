@@ -11,6 +11,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from busaug.augment.job import Job
+from busaug.augment.manifest import Manifest, Row
+from busaug.augment.run import augment
 from busaug.config import Config, load_config
 from busaug.data.catalog import Catalog, Record
 from busaug.data.images import pixel_hash, write_pixels
@@ -62,6 +64,12 @@ def make_catalog(root: Path) -> Catalog:
     catalog = Catalog(root, tuple(records))
     catalog.save()
     return Catalog.load(root)
+
+
+def rows_of(job: Job, out: Path) -> list[Row]:
+    """The rows of a run that is made here, or continued."""
+    augment(job, out)
+    return list(Manifest(out).rows())
 
 
 def contents_of(folder: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from augment.conftest import rows_of
 from data.drawing import drawn, label
 
 from busaug.augment.calibration import calibrate
@@ -19,6 +20,7 @@ from busaug.data.catalog import Catalog
 from busaug.data.images import read_gray, read_mask, write_gray, write_mask
 from busaug.data.ingest import prepare
 from busaug.data.phantom import LABELS, phantom
+from busaug.distributed.communicator import Single
 from busaug.errors import InputError, OutputError
 from busaug.models.weights import Weights
 
@@ -52,7 +54,7 @@ def run_unit(job: Job, contents: tuple[str, ...] = ()) -> dict[str, Outcome]:
     """The outcomes of one unit of the pairs with these contents, or of all."""
     pairs = [pair for unit in job.plan() for pair in unit.pairs]
     chosen = tuple(pair for pair in pairs if not contents or pair.content.id in contents)
-    engine = job.engine(job.extractor(), 1.0, job.catalog.root / "relevance")
+    engine = job.engine(job.extractor(), 1.0, job.catalog.root, keep_targets=False)
     return {each.pair.content.id: each for each in engine.run(Unit(0, chosen))}
 
 
@@ -88,8 +90,9 @@ def test_burnt_in_text_stays_to_the_bit_and_the_rest_changes(
         f"style.mask_overlays={masked}",
         "plan.contents=2",
         "gate.saturated_max=1",
+        "output.keep_rejected=true",
     )
-    rows = augment(Job(marked, config, weights, None), tmp_path / "a", keep_rejected=True)
+    rows = rows_of(Job(marked, config, weights, None), tmp_path / "a")
     for row in rows:
         record = marked.by_id[row["content"]]
         assert record.overlay is not None
@@ -140,7 +143,7 @@ def test_an_image_wholly_under_overlays_is_rejected_by_name(
 ) -> None:
     victim = tiny.split("train").records[0].id
     catalog = with_masks(tiny, "overlay", {victim: corner(SIDE, SIDE)})
-    rows = augment(dataclasses.replace(job(), catalog=catalog), tmp_path / "a")
+    rows = rows_of(dataclasses.replace(job(), catalog=catalog), tmp_path / "a")
     for row in rows:
         used = victim in (row["content"], *row["references"])
         assert row["reason"] == (f"covered: overlays leave 0% of {victim}" if used else None)
@@ -160,17 +163,17 @@ def test_the_least_share_is_a_setting(job: MakeJob, tiny: Catalog) -> None:
 
 
 def test_calibration_passes_over_covered_images_and_sees_masks(job: MakeJob, tiny: Catalog) -> None:
-    plain = calibrate(tiny.split("train"), job().config, job().extractor())
+    plain = calibrate(tiny.split("train"), job().config, job().extractor(), Single())
     some = {record.id: corner(20, 20) for record in tiny.records}
     masked = calibrate(
-        with_masks(tiny, "overlay", some).split("train"), job().config, job().extractor()
+        with_masks(tiny, "overlay", some).split("train"), job().config, job().extractor(), Single()
     )
     assert masked > 0
     assert masked != plain
     every = {record.id: corner(SIDE, SIDE) for record in tiny.records}
     covered = with_masks(tiny, "overlay", every).split("train")
     with pytest.raises(InputError, match="no training image"):
-        calibrate(covered, job().config, job().extractor())
+        calibrate(covered, job().config, job().extractor(), Single())
 
 
 def test_a_lost_mask_costs_only_the_pairs_that_use_it(job: MakeJob, tiny: Catalog) -> None:
@@ -188,7 +191,7 @@ def test_a_corrected_mask_makes_another_run(job: MakeJob, tiny: Catalog, tmp_pat
     augment(made, tmp_path / "a")
     again = dataclasses.replace(job(), catalog=with_masks(tiny, "overlay", {victim: corner(12)}))
     with pytest.raises(OutputError, match="masks"):
-        augment(again, tmp_path / "a", resume=True)
+        augment(again, tmp_path / "a")
     unused = dataclasses.replace(again, config=job("style.mask_overlays=false").config)
     assert unused.identity["masks"] == job().identity["masks"]
 
@@ -201,6 +204,6 @@ def test_a_changed_lesion_is_rejected_and_its_figure_kept(
     victim = tiny.split("train").records[0].id
     catalog = with_masks(tiny, "mask", {victim: lesion})
     made = dataclasses.replace(job("gate.lesion_ssim_min=1"), catalog=catalog)
-    for row in augment(made, tmp_path / "a"):
+    for row in rows_of(made, tmp_path / "a"):
         assert row["reason"] == ("lesion changed" if row["content"] == victim else None)
         assert (row["lesion_ssim"] is None) == (row["content"] != victim)

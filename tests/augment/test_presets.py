@@ -24,6 +24,7 @@ from busaug.augment.plan import Pair, Unit, pair_seed
 from busaug.config import Config, load_config
 from busaug.data.catalog import Catalog
 from busaug.data.images import load_batch
+from busaug.distributed.communicator import Single
 from busaug.models.resnet import resnet50
 from busaug.models.vgg import vgg19_features, vgg19_layer
 from busaug.models.weights import Weights, load_state, random_weights
@@ -85,8 +86,8 @@ def work(tiny: Catalog, networks: dict[str, Network], tmp_path: Path) -> Callabl
         network = networks[config.style.backbone]
         job = Job(tiny, config, network.weights, None)
         if balance is None:
-            balance = calibrate(job.training, config, network.extractor)
-        engine = job.engine(network.extractor, balance, tmp_path / "maps")
+            balance = calibrate(job.training, config, network.extractor, Single())
+        engine = job.engine(network.extractor, balance, tmp_path, keep_targets=False)
         return Work(config, network, engine, job.plan().work_unit(0).pairs[0])
 
     return make

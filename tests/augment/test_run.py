@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from augment.conftest import contents_of
+from augment.conftest import contents_of, rows_of
 from PIL import Image
 from tolerances import TOLERANCES
 
 from busaug.augment.engine import Engine
 from busaug.augment.estimate import estimate
 from busaug.augment.job import Job
-from busaug.augment.manifest import Manifest, Row
+from busaug.augment.manifest import Manifest
 from busaug.augment.plan import Plan
 from busaug.augment.run import Options, augment
 from busaug.data.catalog import Catalog
@@ -27,12 +27,6 @@ from busaug.runfolder import RunFolder
 from busaug.style.targets import Targets
 
 MakeJob = Callable[..., Job]
-
-
-def rows_of(job: Job, out: Path) -> list[Row]:
-    """The rows of a run that is made here, or continued."""
-    augment(job, out)
-    return list(Manifest(out).rows())
 
 
 def test_equal_runs_have_equal_bytes_and_the_manifest_is_the_plan(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -181,6 +184,26 @@ def test_callers_do_not_disturb_each_other():
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(quotients, layers))
     assert all(torch.equal(*pair) for pair in zip(together, map(quotients, layers), strict=True))
+
+
+FORKED = """
+import os, signal, torch
+from busaug.ops import lrp_steps
+torch.set_num_threads(2)
+inputs = torch.ones(64, 4096)
+before = lrp_steps.split(inputs)
+child = os.fork()
+if child == 0:
+    signal.alarm(20)  # torch's own loops may wait for ever here: NumPy compares
+    same = (lrp_steps.split(inputs).numpy() == before.numpy()).all()
+    os._exit(0 if same else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_does_not_wait_for_threads_it_lost():
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("nonnegative", [True, False])
