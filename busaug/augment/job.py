@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -23,6 +23,10 @@ from busaug.models.weights import Weights
 from busaug.style.features import FeatureExtractor
 
 _TARGETS = "targets"
+
+Format = Literal["png", "webdataset", "parquet"]
+LOOSE_MAX = 10_000
+"""Planned images up to which ``output.format=auto`` means a PNG file each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +61,21 @@ class Job:
             )
         return self.explainer or imagenet_predictor(self.weights)
 
+    @functools.cached_property
+    def format(self) -> Format:
+        """How images are stored, ``auto`` resolved."""
+        asked = self.config.output.format
+        if asked == "auto":
+            return "png" if len(self.plan()) <= LOOSE_MAX else "webdataset"
+        return asked
+
     @property
     def identity(self) -> dict[str, Any]:
         """What decides the bytes of every output."""
+        config = self.config.sections("style", "relevance", "plan", "gate", "output", "compute")
+        config["output"]["format"] = self.format
         return {
-            "config": self.config.sections(
-                "style", "relevance", "plan", "gate", "output", "compute"
-            ),
+            "config": config,
             "catalog": self.catalog.hash,
             "weights": self.weights.sha256,
             "explainer": self.predictor.sha256 if self.predictor else None,

@@ -46,6 +46,13 @@ def augment(
             help="Units of several processes: static (every p-th) or dynamic (whoever is free)."
         ),
     ] = "static",
+    image_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="png (a file an image), webdataset or parquet; default: webdataset beyond 10,000.",
+        ),
+    ] = None,
     keep_rejected: Annotated[
         bool, typer.Option("--keep-rejected", help="Keep rejected images in OUT/rejected.")
     ] = False,
@@ -74,6 +81,8 @@ def augment(
     settings = list(overrides or ())
     if pairs is not None:
         settings.append(f"plan.pairs={pairs}")
+    if image_format is not None:
+        settings.append(f"output.format={image_format}")
     if keep_rejected:
         settings.append("output.keep_rejected=true")
     resolved = resolve_compute(load_config(config, preset=preset, overrides=settings))
