@@ -89,6 +89,10 @@ class GateConfig(Section):
     saturated_max: Fraction = Field(0.02, description="share of pixels newly at 0 or 1")
 
 
+LOOSE_MAX = 10_000
+"""Images up to which a format ``auto`` means a PNG file each, beyond which shards."""
+
+
 class OutputConfig(Section):
     """What ``augment`` writes."""
 

@@ -14,7 +14,7 @@ from busaug.augment.cache import TensorCache
 from busaug.augment.engine import Engine
 from busaug.augment.maps import RelevanceMaps
 from busaug.augment.plan import Plan, plan_pairs
-from busaug.config import Config
+from busaug.config import LOOSE_MAX, Config
 from busaug.data.catalog import Catalog
 from busaug.device import open_device
 from busaug.errors import InputError
@@ -25,8 +25,6 @@ from busaug.style.features import FeatureExtractor
 _TARGETS = "targets"
 
 Format = Literal["png", "webdataset", "parquet"]
-LOOSE_MAX = 10_000
-"""Planned images up to which ``output.format=auto`` means a PNG file each."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -59,6 +59,18 @@ def read_member(path: Path) -> bytes:
     return _from_tar(archive, *place) if tar else _from_parquet(archive, stamp, *place)
 
 
+def read_file(path: Path) -> bytes:
+    """The bytes of a file in a folder or an archive. InputError where it cannot be read."""
+    if is_member(path):
+        return read_member(path)
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist", remedy="Restore the file") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}", remedy="Restore the file") from error
+
+
 def require_pyarrow(why: str) -> None:
     """InputError where pyarrow is not installed; ``why`` it is wanted is its first half."""
     if importlib.util.find_spec("pyarrow") is None:

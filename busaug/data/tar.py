@@ -15,7 +15,7 @@ which was cut anywhere ends otherwise."""
 
 
 class TarWriter:
-    """A new archive at ``path``, closed at the end of the context.
+    """A new archive at ``path``. A context manager: one that is left by an error has no end.
 
     Members belong to nobody and have no date. POSIX (pax) format: names may be of any length.
     """
@@ -30,6 +30,11 @@ class TarWriter:
         self._file.write(data)
         self._file.write(bytes(-len(data) % BLOCK))
 
+    def close(self) -> None:
+        """Write the end; nothing more can be added."""
+        with self._file:
+            self._file.write(END)
+
     def __enter__(self) -> Self:
         return self
 
@@ -39,9 +44,10 @@ class TarWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._file:
-            if error is None:
-                self._file.write(END)
+        if error is None:
+            self.close()
+        else:
+            self._file.close()
 
 
 def is_whole(path: Path) -> bool:

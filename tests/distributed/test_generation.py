@@ -85,6 +85,34 @@ def test_a_lost_worker_is_replaced_by_torchruns_restarts(
     assert contents_of(out) == undisturbed
 
 
+@pytest.mark.parametrize("name", ["webdataset", "parquet"])
+def test_shards_are_the_same_from_two_processes_of_which_one_is_lost_amid_packing(
+    root: Path, out: Path, tmp_path: Path, undisturbed: dict[str, str], name: str
+) -> None:
+    options = ("--format", name, "--set", "output.shard=6")
+    ended = launch(None, 1, "-m", "busaug", *_arguments(root, root / name, *options))
+    assert ended.code == 0, ended.output
+    alone = contents_of(root / name)
+    suffix = {"webdataset": "tar", "parquet": "parquet"}[name]
+    assert sum(file.startswith("shards/") and file.endswith(suffix) for file in alone) == 7
+    assert not set(alone) & {file for file in undisturbed if file.startswith("images/")}
+    ended = launch(
+        "torchrun",
+        2,
+        str(WORKER),
+        "augments_and_dies_once",
+        str(tmp_path / "packing"),
+        *_arguments(root, out, *options),
+        options=("--max-restarts=2",),
+    )
+    assert (tmp_path / "packing").is_file()
+    assert ended.code == 0, ended.output
+    assert contents_of(out) == alone
+    logs = [json.loads(line) for log in (out / "runlog").iterdir() for line in log.open()]
+    made = [entry["unit"] for entry in logs if "unit" in entry]
+    assert sorted(made) == list(range(14))  # none again
+
+
 def test_sigterm_ends_a_run_that_the_same_command_continues(
     root: Path, out: Path, undisturbed: dict[str, str]
 ) -> None:

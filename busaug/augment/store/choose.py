@@ -11,7 +11,7 @@ from busaug.augment.store.parquet import Parquet
 from busaug.augment.store.shards import Layout, ShardFormat, Shards
 from busaug.augment.store.webdataset import WebDataset
 from busaug.data.archives import require_pyarrow
-from busaug.errors import InputError
+from busaug.data.webdataset import check_ids
 
 
 def open_store(job: Job, plan: Plan, manifest: Manifest) -> Store:
@@ -26,11 +26,6 @@ def open_store(job: Job, plan: Plan, manifest: Manifest) -> Store:
         require_pyarrow("output.format=parquet is asked for")
         shape = Parquet(job.catalog.labels)
     else:
-        dotted = next((r.id for r in job.training.records if "." in r.id), None)
-        if dotted is not None:
-            raise InputError(
-                f"image {dotted} has a dot in its id, where webdataset lets a sample's name end",
-                remedy="Make the Catalog with 'busaug prepare', or say --format parquet",
-            )
+        check_ids(job.training.records)
         shape = WebDataset(job.catalog.labels)
     return Shards(manifest, Layout.of(plan, job.config.output.shard), shape)

@@ -1,4 +1,4 @@
-"""Tar shards for the ``webdataset`` library: three members an image."""
+"""Tar shards for the ``webdataset`` library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from busaug.augment.store.base import Picture
 from busaug.data import tar
-from busaug.files import json_line
+from busaug.data.webdataset import add_sample
 
 
 class WebDataset:
@@ -21,10 +21,9 @@ class WebDataset:
     def write(self, path: Path, pictures: Iterable[Picture]) -> None:
         with tar.TarWriter(path) as archive:
             for picture in pictures:
-                name = picture.row["id"]
-                archive.add(f"{name}.png", picture.png)
-                archive.add(f"{name}.json", json_line(picture.row).encode())
-                archive.add(f"{name}.cls", str(self._labels.index(picture.row["class"])).encode())
+                row = picture.row
+                label = self._labels.index(row["class"])
+                add_sample(archive, row["id"], {"": picture.png}, row, label)
 
     def is_whole(self, path: Path) -> bool:
         return tar.is_whole(path)
