@@ -117,7 +117,7 @@ def augment(
 def _print_estimate(guess: Estimate, processes: int) -> None:
     parts = ", ".join(f"{label} {count:,}" for label, count in guess.pairs.items())
     console.say(f"pairs: {guess.total:,} ({parts}) in {guess.units:,} units")
-    console.say(f"disk: about {guess.bytes / 2**20:,.1f} MiB")
+    console.say(f"disk: about {guess.bytes / 2**20:,.1f} MiB as {guess.format}")
     who = "one process" if processes == 1 else f"{processes} processes like this one"
     console.say(f"time: about {_duration(guess.seconds / processes)} on this machine, {who}")
 
