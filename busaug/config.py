@@ -58,6 +58,7 @@ class StyleConfig(Section):
         50, ge=0, description="an image that gained < 0.1 % in so many evaluations ends, 0 never"
     )
     start: Literal["content", "noise"] = Field("content", description="first iterate")
+    mask_overlays: bool = Field(True, description="leave burnt-in marks and surround alone")
     calibration_pairs: int = Field(32, ge=1, le=1024, description="pairs that set the balance")
 
 
@@ -87,6 +88,8 @@ class GateConfig(Section):
 
     ssim_max: Fraction = Field(0.995, description="a nearer copy of its content is rejected")
     saturated_max: Fraction = Field(0.02, description="share of pixels newly at 0 or 1")
+    lesion_ssim_min: Fraction = Field(0.6, description="least SSIM to the content on its lesion")
+    kept_min: Fraction = Field(0.25, description="least share of positions free of overlays")
 
 
 LOOSE_MAX = 10_000

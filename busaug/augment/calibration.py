@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from busaug import console
+from busaug.augment.inputs import Loader
 from busaug.augment.plan import Pair, plan_pairs
 from busaug.config import Config
-from busaug.data.catalog import Catalog, Record
-from busaug.data.images import load_batch
+from busaug.data.catalog import Catalog
 from busaug.distributed.communicator import Communicator, agreed
 from busaug.errors import InputError
 from busaug.seeding import draw, torch_draw
 from busaug.style.calibrate import balance, gradient_ratio
 from busaug.style.features import FeatureExtractor
-from busaug.style.targets import stack_targets, style_targets
+from busaug.style.objective import Objective
+from busaug.style.targets import style_targets
 
 
 def calibrate(
@@ -43,31 +43,30 @@ def _ratios(
 ) -> list[float]:
     """The gradient ratio of each pair that can be read."""
     ratios: list[float] = []
+    loader = Loader(training, config, extractor)
     with console.progress("calibrate", len(pairs)) as advance:
         for pair in pairs:
             try:
-                content = _load(training, [pair.content], config, extractor)
-                references = _load(training, pair.references, config, extractor)
+                inputs = loader.pair(pair)
             except InputError:
                 advance()
                 continue
+            content, references = inputs.content, inputs.references
             with torch.no_grad():
-                features = extractor(content)[extractor.content_layer]
+                features = extractor(content.pixels)[extractor.content_layer]
                 targets = style_targets(
-                    extractor(references), extractor.style_layers, config.style.fusion
+                    extractor(references.pixels),
+                    extractor.style_layers,
+                    config.style.fusion,
+                    references.kept,
                 )
             generator = torch_draw(config.seed, "calibration-noise", pair.content.sha256)
-            noise = torch.rand(content.shape, generator=generator).to(extractor.device)
-            ratio = gradient_ratio(extractor, features, stack_targets([targets]), noise)
+            noise = torch.rand(content.pixels.shape, generator=generator).to(extractor.device)
+            objective = Objective(extractor, features, targets, 1.0, kept=content.kept)
+            ratio = gradient_ratio(objective, content.laid_over(noise), content.overlays)
             ratios += ratio.tolist()
             advance()
     return ratios
-
-
-def _load(
-    training: Catalog, records: Sequence[Record], config: Config, extractor: FeatureExtractor
-) -> Tensor:
-    return load_batch(training, records, config.style.size).to(extractor.device)
 
 
 def calibration_pairs(training: Catalog, config: Config) -> list[Pair]:

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from busaug.augment.cache import TensorCache
-from busaug.augment.gate import newly_saturated, reject_reason, ssim
+from busaug.augment.gate import compare, reject_reason
+from busaug.augment.inputs import CoveredError, Images, Loader, PairInputs
 from busaug.augment.maps import RelevanceMaps
 from busaug.augment.plan import Pair, Unit, pair_seed
 from busaug.config import Config
 from busaug.data.catalog import Catalog, Record
-from busaug.data.images import load_batch
 from busaug.errors import InputError
 from busaug.seeding import key_digest, torch_draw
 from busaug.style.features import FeatureExtractor
@@ -52,6 +52,10 @@ class Figures:
     """Mean absolute pixel change from the content image."""
     ssim: float
     saturated: float
+    lesion_ssim: float | None
+    """SSIM on the lesion and around it; None where no lesion mask is known."""
+    masked: float
+    """Share of the pixels that are overlays and left alone; the figures above are of the rest."""
     curve: tuple[tuple[int, float], ...]
     """(evaluation, best total loss), thinned."""
 
@@ -95,83 +99,81 @@ class Engine:
         self.extractor = extractor
         self.balance = balance
         self.maps = maps
+        self.loader = Loader(catalog, config, extractor)
         self._kept = kept
 
     def run(self, unit: Unit) -> list[Outcome]:
         """Outcomes in the order of the unit's pairs; a pair with a bad file is rejected alone."""
         outcomes: dict[int, Outcome] = {}
-        loaded: list[tuple[Pair, Tensor, Tensor]] = []
+        loaded: list[PairInputs] = []
         for pair in unit.pairs:
             try:
                 with span("load"):
-                    loaded.append((pair, self._load([pair.content]), self._load(pair.references)))
+                    loaded.append(self.loader.pair(pair))
             except InputError as error:
-                reason = f"unreadable: {self.catalog.without_root(error.what)}"
+                what = "covered" if isinstance(error, CoveredError) else "unreadable"
+                reason = f"{what}: {self.catalog.without_root(error.what)}"
                 outcomes[pair.index] = Outcome(pair, None, None, reason)
         if loaded:
-            pairs = [pair for pair, _, _ in loaded]
-            contents = torch.cat([content for _, content, _ in loaded])
-            objective = self._objective(pairs, contents, [refs for _, _, refs in loaded])
+            contents = self.loader.batch([inputs.content for inputs in loaded])
+            objective = self._objective(loaded, contents)
+            start = self._start([inputs.pair for inputs in loaded], contents)
             with span("optimise"):
-                minimum = minimise(objective, self._start(pairs, contents), self.config.style)
-            for row, pair in enumerate(pairs):
-                outcomes[pair.index] = self._judge(pair, contents, minimum, row)
+                minimum = minimise(objective, start, self.config.style, contents.overlays)
+            for row, inputs in enumerate(loaded):
+                outcomes[inputs.pair.index] = self._judge(inputs, minimum, row)
         return [outcomes[pair.index] for pair in unit.pairs]
 
     def explain(self, record: Record) -> None:
         """Have the relevance of a content on disk; one that cannot be read is passed over."""
         if self.maps is not None and record not in self.maps:
             with contextlib.suppress(InputError):
-                self.maps.weights(record, self._load([record])[0])
+                self.maps.weights(record, self.loader.images([record]).pixels[0])
 
-    def targets(self, references: Tensor) -> Targets:
-        """Style targets of one reference set (k, 1, H, W)."""
+    def targets(self, references: Images) -> Targets:
+        """Style targets of one reference set."""
         with span("targets"), torch.no_grad():
-            features = self.extractor(references)
-            return style_targets(features, self.extractor.style_layers, self.config.style.fusion)
+            features = self.extractor(references.pixels)
+            layers, fusion = self.extractor.style_layers, self.config.style.fusion
+            return style_targets(features, layers, fusion, references.kept)
 
-    def _targets(self, pair: Pair, references: Tensor) -> Targets:
+    def _targets(self, inputs: PairInputs) -> Targets:
         """The same, from disk where they are kept."""
         if self._kept is None:
-            return self.targets(references)
-        key = key_digest(*(record.sha256 for record in pair.references)).hex()
-        tensors = self._kept.fetch(key, lambda: targets_as_tensors(self.targets(references)))
-        moved = {name: tensor.to(references.device) for name, tensor in tensors.items()}
+            return self.targets(inputs.references)
+        key = key_digest(*(record.sha256 for record in inputs.pair.references)).hex()
+        tensors = self._kept.fetch(key, lambda: targets_as_tensors(self.targets(inputs.references)))
+        moved = {name: tensor.to(self.extractor.device) for name, tensor in tensors.items()}
         return targets_from_tensors(moved, self.extractor.style_layers)
 
-    def _load(self, records: Sequence[Record]) -> Tensor:
-        return load_batch(self.catalog, records, self.config.style.size).to(self.extractor.device)
-
-    def _objective(
-        self, pairs: Sequence[Pair], contents: Tensor, references: Sequence[Tensor]
-    ) -> Objective:
-        targets = stack_targets(
-            [self._targets(p, images) for p, images in zip(pairs, references, strict=True)]
-        )
+    def _objective(self, loaded: Sequence[PairInputs], contents: Images) -> Objective:
+        targets = stack_targets([self._targets(inputs) for inputs in loaded])
         with torch.no_grad():
-            features = self.extractor(contents)[self.extractor.content_layer]
+            features = self.extractor(contents.pixels)[self.extractor.content_layer]
         relevance = None
         if self.maps is not None:
             maps = self.maps
-            weights = [maps.weights(p.content, x) for p, x in zip(pairs, contents, strict=True)]
+            weights = [maps.weights(each.pair.content, each.content.pixels[0]) for each in loaded]
             relevance = _on_grid(torch.stack(weights).to(features.device), features)
         weight = self.config.style.gamma * self.balance
-        return Objective(self.extractor, features, targets, weight, relevance)
+        return Objective(self.extractor, features, targets, weight, relevance, contents.kept)
 
-    def _start(self, pairs: Sequence[Pair], contents: Tensor) -> Tensor:
+    def _start(self, pairs: Sequence[Pair], contents: Images) -> Tensor:
         if self.config.style.start == "content":
-            return contents
+            return contents.pixels
+        shape = contents.pixels.shape[1:]
         noise = [
-            torch.rand(
-                contents.shape[1:], generator=torch_draw("noise", pair_seed(self.config.seed, pair))
-            )
+            torch.rand(shape, generator=torch_draw("noise", pair_seed(self.config.seed, pair)))
             for pair in pairs
         ]
-        return torch.stack(noise).to(contents.device)
+        return contents.laid_over(torch.stack(noise).to(contents.pixels.device))
 
-    def _judge(self, pair: Pair, contents: Tensor, minimum: Minimum, row: int) -> Outcome:
+    def _judge(self, inputs: PairInputs, minimum: Minimum, row: int) -> Outcome:
         image = minimum.images[row, 0].cpu().numpy()
-        content = contents[row, 0].cpu().numpy()
+        content = inputs.content.pixels[0, 0].cpu().numpy()
+        overlays = inputs.content.overlays
+        free = np.ones(image.shape, bool) if overlays is None else ~overlays[0, 0].cpu().numpy()
+        difference = compare(image, content, free, inputs.lesion)
         figures = Figures(
             loss_initial=float(minimum.initial.total[row]),
             loss_final=float(minimum.final.total[row]),
@@ -180,19 +182,20 @@ class Engine:
             style_final=float(minimum.final.style[row]),
             layers_initial=self._by_layer(minimum.initial, row),
             layers_final=self._by_layer(minimum.final, row),
-            change=float(np.abs(image - content).mean()),
-            ssim=ssim(image, content),
-            saturated=newly_saturated(image, content),
+            change=difference.change,
+            ssim=difference.ssim,
+            saturated=difference.saturated,
+            lesion_ssim=difference.lesion_ssim,
+            masked=float((~free).mean()),
             curve=_thin([float(values[row]) for values in minimum.curve]),
         )
         reason = reject_reason(
             initial=figures.loss_initial,
             final=figures.loss_final,
-            similarity=figures.ssim,
-            saturated=figures.saturated,
+            difference=difference,
             config=self.config.gate,
         )
-        return Outcome(pair, image, figures, reason)
+        return Outcome(inputs.pair, image, figures, reason)
 
     def _by_layer(self, losses: Losses, row: int) -> dict[str, float]:
         values = losses.layers[:, row].tolist()

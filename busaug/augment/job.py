@@ -14,12 +14,12 @@ from busaug.augment.cache import TensorCache
 from busaug.augment.engine import Engine
 from busaug.augment.maps import RelevanceMaps
 from busaug.augment.plan import Plan, plan_pairs
-from busaug.config import LOOSE_MAX, Config
+from busaug.config import LOOSE_MAX, Config, canonical_hash
 from busaug.data.catalog import Catalog
 from busaug.device import open_device
 from busaug.errors import InputError
 from busaug.explain.predictor import Predictor, imagenet_predictor
-from busaug.models.weights import Weights
+from busaug.models.weights import Weights, file_sha256
 from busaug.style.features import FeatureExtractor
 
 _TARGETS = "targets"
@@ -75,9 +75,26 @@ class Job:
         return {
             "config": config,
             "catalog": self.catalog.hash,
+            "masks": self._masks_hash,
             "weights": self.weights.sha256,
             "explainer": self.predictor.sha256 if self.predictor else None,
         }
+
+    @functools.cached_property
+    def _masks_hash(self) -> str:
+        """Of the masks that enter: they may be corrected by hand, and no row of the Catalog tells.
+
+        A missing one is no matter here: it costs the pairs that need it.
+        """
+        overlays = self.config.style.mask_overlays
+        names = {
+            name: self.catalog.root / name
+            for record in self.training.records
+            for name in (record.mask, record.overlay if overlays else None)
+            if name is not None
+        }
+        found = {name: file_sha256(path) for name, path in names.items() if path.is_file()}
+        return canonical_hash(found)
 
     def plan(self) -> Plan:
         return plan_pairs(self.training, self.config)

@@ -54,6 +54,8 @@ def manifest_row(outcome: Outcome, file: str | None, sha256: str | None, seed: i
             "mean_abs_change": _finite(figures.change),
             "ssim": _finite(figures.ssim),
             "saturated": figures.saturated,
+            "masked": _finite(figures.masked),
+            "lesion_ssim": None if figures.lesion_ssim is None else _finite(figures.lesion_ssim),
             "loss_curve": [[step, _finite(value)] for step, value in figures.curve],
         }
     return row

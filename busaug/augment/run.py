@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -36,6 +36,7 @@ from busaug.termination import orderly_termination
 
 COMMAND = "augment"
 _POLL_S = 0.1
+_LOOK_S = 1.0
 IDLE = timedelta(minutes=30)
 """How long a process that is done waits for any unit of the others."""
 
@@ -88,16 +89,16 @@ def augment(
     mine = todo[comm.rank :: comm.size]
     units = claims.take(todo) if options.schedule == "dynamic" else iter(mine)
     # No step that all agree on: a process that fails here ends, and its launcher ends the others.
-    with orderly_termination(), _progress(manifest, plan) as show:
-        with WriteBehind(Writer(manifest, store, job.config), log) as writer:
+    with orderly_termination(), _progress(manifest, plan) as progress:
+        with log.phase("units"), WriteBehind(Writer(manifest, store, job.config), log) as writer:
             for index in units:
                 unit = plan.work_unit(index)
                 started = time.perf_counter()
                 outcomes = engine.run(unit)
                 writer.submit(unit, outcomes, time.perf_counter() - started)
-                show()
+                progress.update()
         with log.phase("wait"):
-            _wait(manifest, plan, show)
+            _wait(progress, plan.units)
     comm.barrier()  # the units' files are looked for until here
     with log.phase("pack"):
         _pack(store, comm)
@@ -135,24 +136,41 @@ def _explain(contents: Sequence[Record], engine: Engine, comm: Communicator) -> 
             advance(min(comm.size, len(contents) - number * comm.size))
 
 
+class _Progress:
+    """Shows what all processes have on disk.
+
+    Looking takes milliseconds where there are tens of thousands of units, and is rationed.
+    """
+
+    def __init__(self, manifest: Manifest, plan: Plan, advance: console.Advance) -> None:
+        self._manifest = manifest
+        self._plan = plan
+        self._advance = advance
+        self._before = self._shown = plan.images_in(manifest.finished())
+        self._begin = self._looked = time.monotonic()
+
+    def update(self) -> None:
+        """Look again if some time has gone by."""
+        if time.monotonic() - self._looked > _LOOK_S:
+            self.finished()
+
+    def finished(self) -> int:
+        """Look, and count the units."""
+        finished = self._manifest.finished()
+        self._looked = time.monotonic()
+        images = self._plan.images_in(finished)
+        rate = (images - self._before) / max(self._looked - self._begin, 1e-9)
+        note = f"{rate:.3g} images/s" if images > self._before else ""
+        self._advance(images - self._shown, note=note)
+        self._shown = images
+        return len(finished)
+
+
 @contextmanager
-def _progress(manifest: Manifest, plan: Plan) -> Iterator[Callable[[], int]]:
-    """Show what all processes have on disk; what is yielded looks again and counts the units."""
-    finished = manifest.finished()
-    shown = before = plan.images_in(finished)
-    begin = time.monotonic()
-    with console.progress("augment", len(plan), done=before) as advance:
-
-        def show() -> int:
-            nonlocal shown
-            finished = manifest.finished()
-            now = plan.images_in(finished)
-            rate = (now - before) / max(time.monotonic() - begin, 1e-9)
-            advance(now - shown, note=f"{rate:.3g} images/s" if now > before else "")
-            shown = now
-            return len(finished)
-
-        yield show
+def _progress(manifest: Manifest, plan: Plan) -> Iterator[_Progress]:
+    done = plan.images_in(manifest.finished())
+    with console.progress("augment", len(plan), done=done) as advance:
+        yield _Progress(manifest, plan, advance)
 
 
 def _pack(store: Store, comm: Communicator) -> None:
@@ -170,15 +188,15 @@ def _pack(store: Store, comm: Communicator) -> None:
             advance(min(comm.size, store.shards - shard + comm.rank))
 
 
-def _wait(manifest: Manifest, plan: Plan, show: Callable[[], int]) -> None:
-    """Return when every unit is on disk. PeerFailure where none has come for too long."""
-    count, since = show(), time.monotonic()
-    while count < plan.units:
+def _wait(progress: _Progress, units: int) -> None:
+    """Return when so many units are on disk. PeerFailure where none has come for too long."""
+    count, since = progress.finished(), time.monotonic()
+    while count < units:
         if time.monotonic() - since > IDLE.total_seconds():
             raise PeerFailure(
-                f"no process has finished a unit for {IDLE}: {plan.units - count} are missing"
+                f"no process has finished a unit for {IDLE}: {units - count} are missing"
             )
         time.sleep(_POLL_S)
-        before, count = count, show()
+        before, count = count, progress.finished()
         if count > before:
             since = time.monotonic()

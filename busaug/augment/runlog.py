@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class RunLog:
 
     def add(self, **values: Any) -> None:
         """Append a line: these values, who and when."""
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        stamp = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         entry = {**values, **self._facts, "finished": stamp}
         with explain_write_errors(self._file):
             self._file.parent.mkdir(parents=True, exist_ok=True)

@@ -165,6 +165,33 @@ def load_batch(catalog: Catalog, records: Sequence[Record], size: int) -> torch.
     return torch.stack([resize(torch.from_numpy(image), size) for image in images])[:, None]
 
 
+def load_mask(catalog: Catalog, record: Record, name: str, size: int) -> torch.Tensor:
+    """Share of each pixel that lies inside a record's mask, (1, size, size), as ``load_batch``.
+
+    ``name`` is the mask's path in the Catalog. Raises InputError where it is missing, damaged or
+    not of the image's size.
+    """
+    path = catalog.root / name
+    mask = read_mask(path)
+    if mask.shape != (record.height, record.width):
+        raise InputError(
+            f"{path} is {mask.shape[1]}x{mask.shape[0]} px, its image"
+            f" {record.width}x{record.height} px",
+            remedy="Make the Catalog again with 'busaug prepare'",
+        )
+    return resize(torch.from_numpy(mask).float()[None], size)
+
+
+def load_lesion(catalog: Catalog, record: Record, size: int) -> torch.Tensor | None:
+    """A record's lesion, bool (size, size), or None where the Catalog has no mask of it.
+
+    Errors as ``load_mask``.
+    """
+    if record.mask is None:
+        return None
+    return load_mask(catalog, record, record.mask, size)[0] >= 0.5
+
+
 def _decode(path: Path) -> GrayImage:
     try:
         with warnings.catch_warnings():

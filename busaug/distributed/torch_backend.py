@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, cast
@@ -33,7 +34,15 @@ class TorchCommunicator(Communicator):
             torch.cuda.set_device(chosen)
         self._timeout = timeout
         with _peers("the start"):
-            dist.init_process_group(self._carriers, timeout=timeout)
+            store, rank, size = next(iter(dist.rendezvous("env://", timeout=timeout)))  # type: ignore[attr-defined]
+            if place.local_size == place.size:
+                # torchrun restarts workers on the same store, where the addresses of those that
+                # have gone still stand. (Over several machines the counts of restarts differ.)
+                attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+                store = dist.PrefixStore(f"busaug/attempt_{attempt}", store)  # type: ignore[attr-defined]
+            dist.init_process_group(
+                self._carriers, store=store, rank=rank, world_size=size, timeout=timeout
+            )
 
     def barrier(self) -> None:
         if self._carriers != "gloo":

@@ -10,22 +10,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from busaug.style.features import FeatureExtractor
-from busaug.style.objective import content_loss, style_losses
-from busaug.style.targets import Targets
+from busaug.style.objective import Objective
 
 
-def gradient_ratio(
-    extractor: FeatureExtractor, content: Tensor, targets: Targets, noise: Tensor
-) -> Tensor:
-    """||grad L_c||_2 / ||grad sum_l L_l||_2 of each image at ``noise`` (B, 1, H, W), (B,)."""
+def gradient_ratio(objective: Objective, noise: Tensor, pinned: Tensor | None = None) -> Tensor:
+    """||grad L_c||_2 / ||grad sum_l L_l||_2 of each image at ``noise`` (B, 1, H, W), (B,).
+
+    Both norms are over the pixels that may move, those not ``pinned`` (B, 1, H, W), bool.
+    """
     leaf = noise.detach().requires_grad_(True)
-    features = extractor(leaf)
-    style = style_losses(features, targets).sum()
-    on_content = content_loss(features[extractor.content_layer], content).sum()
-    (grad_content,) = torch.autograd.grad(on_content, leaf, retain_graph=True)
-    (grad_style,) = torch.autograd.grad(style, leaf)
-    norms: list[Tensor] = [g.flatten(1).square().sum(1).sqrt() for g in (grad_content, grad_style)]
+    losses = objective.losses(leaf)
+    (grad_content,) = torch.autograd.grad(losses.content.sum(), leaf, retain_graph=True)
+    (grad_style,) = torch.autograd.grad(losses.style.sum(), leaf)
+    gradients: list[Tensor] = [grad_content, grad_style]
+    if pinned is not None:
+        gradients = [gradient.masked_fill(pinned, 0.0) for gradient in gradients]
+    norms: list[Tensor] = [gradient.flatten(1).square().sum(1).sqrt() for gradient in gradients]
     return norms[0] / norms[1]
 
 

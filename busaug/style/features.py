@@ -75,11 +75,20 @@ class FeatureExtractor(nn.Module):
         assert isinstance(stem[0], nn.Conv2d)
         stem[0] = GrayStem(stem[0])
         self.stages = nn.ModuleDict(dict(stages))
+        self._grids: dict[int, dict[str, tuple[int, int]]] = {}
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+    def grids(self, size: int) -> dict[str, tuple[int, int]]:
+        """Rows and columns of every layer's features of a square image, found once a size."""
+        if size not in self._grids:
+            with torch.no_grad():
+                features = self(torch.zeros((1, 1, size, size), device=self.device))
+            self._grids[size] = {name: (x.shape[2], x.shape[3]) for name, x in features.items()}
+        return self._grids[size]
 
     def forward(self, gray: Tensor) -> Features:
         """(B, 1, H, W) in [0, 1] to the features of every layer, shallow to deep."""

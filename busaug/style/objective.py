@@ -2,17 +2,21 @@
 
 L_c = 1/2 sum_j r_j ||f_j(image) - f_j(content)||^2 over the positions j of the content layer, with
 relevance weights r of mean one (docs/method.md); r = 1 is the content loss of Gatys et al. 2016.
+Positions under overlays enter neither loss.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from busaug.ops.style_loss import style_loss
 from busaug.style.features import FeatureExtractor, Features, columns
+from busaug.style.masking import Kept, column_weights, kept_weights
 from busaug.style.targets import Targets
 
 
@@ -58,12 +62,28 @@ class Objective:
     """gamma * balance."""
     relevance: Tensor | None = None
     """Weights r of mean one, (B, 1, h, w) on the content layer's grid; None for r = 1."""
+    kept: Kept | None = None
+    """The positions of every layer that enter the losses; None: all."""
+
+    @functools.cached_property
+    def _content_weights(self) -> Tensor | None:
+        if self.kept is None:
+            return self.relevance
+        return kept_weights(self.relevance, self.kept[self.extractor.content_layer])
+
+    @functools.cached_property
+    def _column_weights(self) -> dict[str, Tensor] | None:
+        if self.kept is None:
+            return None
+        return {name: column_weights(self.kept[name]) for name in self.targets}
 
     def losses(self, images: Tensor) -> Losses:
         """Differentiable losses of images (B, 1, H, W)."""
         features = self.extractor(images)
-        content = content_loss(features[self.extractor.content_layer], self.content, self.relevance)
-        layers = style_losses(features, self.targets)
+        content = content_loss(
+            features[self.extractor.content_layer], self.content, self._content_weights
+        )
+        layers = style_losses(features, self.targets, self._column_weights)
         return Losses(content, layers, content + self.style_weight * layers.sum(dim=0))
 
     def __call__(self, images: Tensor) -> tuple[Losses, Tensor]:
@@ -77,8 +97,15 @@ class Objective:
         return losses.detach(), grad_images
 
 
-def style_losses(features: Features, targets: Targets) -> Tensor:
-    """The polynomial-MMD style loss of each layer and image, (L, B)."""
+def style_losses(
+    features: Features, targets: Targets, weights: Mapping[str, Tensor] | None = None
+) -> Tensor:
+    """The polynomial-MMD style loss of each layer and image, (L, B).
+
+    ``weights`` (B, 1, h, w) multiply the features of a layer (``column_weights``).
+    """
+    if weights is not None:
+        features = {name: features[name] * weights[name] for name in targets}
     return torch.stack([style_loss(columns(features[name]), t) for name, t in targets.items()])
 
 

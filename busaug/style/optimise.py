@@ -134,12 +134,14 @@ class _Curvature:
     so slots outnumber the pairs of config by the refusals that are usual.
     """
 
-    def __init__(self, slots: int, like: Tensor) -> None:
+    def __init__(self, slots: int, movable: Tensor) -> None:
+        """``movable`` (B, n) is 1 where a pixel may move, else 0."""
         self.slots = slots
+        self._first = _FIRST_STEP_RMS * movable.sum(dim=1, keepdim=True).sqrt()
         self.steps: list[Tensor] = []
         self.changes: list[Tensor] = []
         self.rho: list[Tensor] = []
-        self.scale = torch.zeros_like(like[:, :1])
+        self.scale = torch.zeros_like(movable[:, :1])
 
     def push(self, step: Tensor, change: Tensor, keep: Tensor) -> None:
         """Add pairs (B, n) for the images ``keep`` (B, 1); others get an empty slot."""
@@ -166,7 +168,7 @@ class _Curvature:
             weight = rho * _dot(step, q)
             weights.append(weight)
             q = q - weight * change
-        first = _FIRST_STEP_RMS * math.sqrt(grad.shape[1]) / _norm(grad).clamp_min(1e-30)
+        first = self._first / _norm(grad).clamp_min(1e-30)
         q = q * torch.where(self.scale > 0, self.scale, first)
         for (step, change, rho), weight in zip(pairs, reversed(weights), strict=True):
             q = q + step * (weight - rho * _dot(change, q))
@@ -187,10 +189,10 @@ def _lbfgs(evaluate: Evaluate, start: Tensor, movable: Tensor, config: StyleConf
 
     x, movable = start.flatten(1), movable.flatten(1)
     losses, grad4 = evaluate(start)
-    grad = grad4.flatten(1)
+    grad = movable * grad4.flatten(1)
     best = _Best(start, losses, config.plateau)
     value = losses.total[:, None]
-    curvature = _Curvature(config.history, x)
+    curvature = _Curvature(config.history, movable)
     free = movable * _free(x, grad)
     direction = curvature.direction(smooth(grad * free))
     length = torch.ones_like(value)
@@ -201,7 +203,7 @@ def _lbfgs(evaluate: Evaluate, start: Tensor, movable: Tensor, config: StyleConf
         trial = (x + length * free * smooth(direction)).clamp(0.0, 1.0)
         losses, grad4 = evaluate(trial.view(shape))
         best.offer(trial.view(shape), losses)
-        trial_value, trial_grad = losses.total[:, None], grad4.flatten(1)
+        trial_value, trial_grad = losses.total[:, None], movable * grad4.flatten(1)
         step = trial - x
         slope = _dot(grad, step)
         taken = (trial_value <= value + _SUFFICIENT * slope) & (slope < 0)

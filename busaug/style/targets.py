@@ -11,16 +11,20 @@ map where the loss is cheaper to evaluate so:
   The maximum joins unregistered images; the specification restores each channel's distribution.
 - ``GM`` mr2NST: the elementwise maximum of the Gram matrices, then histogram specification to
   their mean quantile function (diagonal and off-diagonal entries apart).
+
+Positions under overlays take part in none of it: not in sums, not in maxima, not in ranks. Every
+reference counts the same, however many positions it keeps.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from busaug.ops.mmd import gram
 from busaug.ops.style_target import (
@@ -31,18 +35,25 @@ from busaug.ops.style_target import (
     lighter_target,
 )
 from busaug.style.features import Features, columns
+from busaug.style.masking import Kept, column_weights
 
 Fusion = Literal["FM", "GM", "UM", "SR"]
 Targets = dict[str, StyleTarget]
 """Layer name to the target of every image of a batch."""
 
 
-def style_targets(features: Features, layers: tuple[str, ...], fusion: Fusion) -> Targets:
+def style_targets(
+    features: Features, layers: tuple[str, ...], fusion: Fusion, kept: Kept | None = None
+) -> Targets:
     """Targets, as a batch of one, from the features (k, N, h, w) of the k references of one set.
 
-    The images to be styled have as many positions as a reference.
+    The images to be styled have as many positions as a reference. ``kept`` (k, 1, h, w) tells which
+    positions of a reference count, at least one of each; None: all.
     """
-    return {layer: _target(columns(features[layer]), fusion) for layer in layers}
+    return {
+        layer: _target(features[layer], fusion, None if kept is None else kept[layer])
+        for layer in layers
+    }
 
 
 def stack_targets(sets: list[Targets]) -> Targets:
@@ -74,10 +85,37 @@ def targets_from_tensors(tensors: Mapping[str, Tensor], layers: Sequence[str]) -
     return targets
 
 
-def fuse_features(features: Tensor) -> Tensor:
-    """FM's fused map: (k, N, M) to (N, M). Its channel means are the references' mean ones."""
-    quantiles = features.sort(dim=-1).values.mean(dim=0)
-    return specify_histogram(features.amax(dim=0), quantiles)
+def fuse_features(features: Tensor, kept: Tensor | None = None) -> Tensor:
+    """FM's fused map: (k, N, M) to (N, M). Its channel means are the references' mean ones.
+
+    With ``kept``, bool (k, M), it has the columns (N, M') of the positions that any reference
+    keeps, and the mean of a reference is over those that it keeps.
+    """
+    if kept is None:
+        quantiles = features.sort(dim=-1).values.mean(dim=0)
+        return specify_histogram(features.amax(dim=0), quantiles)
+    anywhere = kept.any(dim=0)
+    largest = features.masked_fill(~kept[:, None], -torch.inf).amax(dim=0)[:, anywhere]
+    ordered = [each[:, keep].sort(dim=-1).values for each, keep in zip(features, kept, strict=True)]
+    quantiles = torch.stack([stretch(values, largest.shape[1]) for values in ordered]).mean(dim=0)
+    return specify_histogram(largest, quantiles)
+
+
+def stretch(quantiles: Tensor, count: int) -> Tensor:
+    """Ascending rows (R, m) as ``count`` values of the same distribution, (R, count).
+
+    The rows are step functions on [0, 1]; each result is the mean over its share of that interval,
+    so that means over rows stay as they are.
+    """
+    have = quantiles.shape[1]
+    if have == count:
+        return quantiles
+    edges = torch.arange(count + 1, dtype=torch.float64, device=quantiles.device) * have / count
+    whole = edges.floor().long().clamp(max=have - 1)
+    wide = quantiles.double()
+    integral = functional.pad(wide.cumsum(dim=1), (1, 0))
+    upto = integral[:, whole] + (edges - whole) * wide[:, whole]
+    return (upto.diff(dim=1) * count / have).to(quantiles.dtype)
 
 
 def specify_histogram(values: Tensor, quantiles: Tensor) -> Tensor:
@@ -100,10 +138,27 @@ def specify_histogram(values: Tensor, quantiles: Tensor) -> Tensor:
     return torch.empty_like(values).scatter_(-1, order, means)
 
 
-def _target(features: Tensor, fusion: Fusion) -> StyleTarget:
+def _target(maps: Tensor, fusion: Fusion, kept: Tensor | None) -> StyleTarget:
+    positions = maps.shape[2] * maps.shape[3]
+    if fusion == "FM":
+        fused = _fuse_padded(columns(maps), None if kept is None else columns(kept)[:, 0])
+        return lighter_target(fused[None], positions)
+    features = columns(maps if kept is None else maps * column_weights(kept))
     if fusion == "GM":
         return GramTarget(_fuse_grams(gram(features))[None])
-    return lighter_target(_FUSED[fusion](features)[None], positions=features.shape[2])
+    fused = _single(features) if fusion == "SR" else _pool(features)
+    return lighter_target(fused[None], positions)
+
+
+def _fuse_padded(features: Tensor, kept: Tensor | None) -> Tensor:
+    """FM's columns among zeros that change nothing: targets of all sets make one batch."""
+    fused = fuse_features(features, kept)
+    if kept is None:
+        return fused
+    anywhere = kept.any(dim=0)
+    padded = fused.new_zeros(features.shape[1:])
+    padded[:, anywhere] = fused * (kept.shape[1] / fused.shape[1]) ** 0.5
+    return padded
 
 
 def _single(features: Tensor) -> Tensor:
@@ -133,11 +188,3 @@ def _fuse_grams(grams: Tensor) -> Tensor:
         out[rows, cols] = specified
         out[cols, rows] = specified
     return out
-
-
-_FUSED: Mapping[Fusion, Callable[[Tensor], Tensor]] = {
-    "FM": fuse_features,
-    "UM": _pool,
-    "SR": _single,
-}
-"""Fusions (k, N, M) to (N, M_s)."""

@@ -13,7 +13,7 @@ from busaug.models.vgg import vgg19_features, vgg19_layer
 from busaug.models.weights import Weights, load_state, random_weights, resolve_weights
 from busaug.style.calibrate import balance, gradient_ratio
 from busaug.style.features import FeatureExtractor
-from busaug.style.objective import content_loss, style_losses
+from busaug.style.objective import Objective, content_loss, style_losses
 from busaug.style.targets import style_targets
 
 GRAY = TOLERANCES["gray stem, absolute"]
@@ -93,7 +93,7 @@ def test_balance_makes_the_gradient_norms_equal() -> None:
     with torch.no_grad():
         target = extractor(content)[extractor.content_layer]
         targets = style_targets(extractor(references), extractor.style_layers, "FM")
-    weight = balance(gradient_ratio(extractor, target, targets, noise))
+    weight = balance(gradient_ratio(Objective(extractor, target, targets, 1.0), noise))
 
     leaf = noise.requires_grad_(True)
     features = extractor(leaf)

@@ -187,3 +187,39 @@ def test_pinned_pixels_stay_and_the_others_reach_their_minimum(
     assert torch.equal(found[pinned], start[pinned])
     if smoothing == 0:
         torch.testing.assert_close(found[~pinned], centre[~pinned], rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("optimiser", ["lbfgs", "adam"])
+@pytest.mark.parametrize("smoothing", [0, 2])
+def test_the_gradient_at_pinned_pixels_changes_no_bit(optimiser: str, smoothing: int) -> None:
+    centre, start = torch.rand(2, 2, 1, 8, 8)
+    pinned = torch.rand(2, 1, 8, 8) < 0.3
+    quadratic = _quadratic(centre, torch.logspace(0, 2, 64).view(8, 8))
+
+    def noisy(x: Tensor) -> tuple[Losses, Tensor]:
+        losses, grad = quadratic(x)
+        return losses, torch.where(pinned, 100 * torch.randn_like(grad), grad)
+
+    config = StyleConfig(optimiser=optimiser, iterations=30, step=0.02, smoothing=smoothing)  # type: ignore[arg-type]
+    clean, found = (minimise(problem, start, config, pinned) for problem in (quadratic, noisy))
+    assert torch.equal(found.images, clean.images)
+    assert not torch.equal(found.images, start)
+
+
+@pytest.mark.parametrize("optimiser", ["lbfgs", "adam"])
+def test_pinning_is_the_problem_in_the_other_pixels_alone(optimiser: str) -> None:
+    """A coupled quadratic in 8x8 pixels, the right half pinned, against the one in 8x4 pixels."""
+    mixing = torch.randn(64, 64, dtype=torch.float64) / 8
+    centre, start = torch.rand(2, 1, 1, 8, 8, dtype=torch.float64)
+    pinned = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    pinned[..., 4:] = True
+    whole = _problem(lambda x: ((x - centre).flatten(1) @ mixing).square().sum(1))
+    half = _problem(
+        lambda x: ((torch.cat([x, start[..., 4:]], 3) - centre).flatten(1) @ mixing).square().sum(1)
+    )
+    config = StyleConfig(optimiser=optimiser, iterations=40, step=0.02, smoothing=0)  # type: ignore[arg-type]
+    one = minimise(whole, start, config, pinned)
+    other = minimise(half, start[..., :4], config)
+    assert torch.equal(one.images[..., 4:], start[..., 4:])
+    torch.testing.assert_close(torch.stack(one.curve), torch.stack(other.curve))
+    torch.testing.assert_close(one.images[..., :4], other.images)

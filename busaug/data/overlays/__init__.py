@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from busaug.data.catalog import Catalog, Record
-from busaug.data.images import read_mask, resize
+from busaug.data.images import load_mask
 from busaug.data.overlays.annotation import find_annotation
 from busaug.data.overlays.strokes import Image, Mask, near
 from busaug.data.overlays.surround import find_surround
@@ -78,15 +78,7 @@ def overlay_mask(catalog: Catalog, record: Record, size: int) -> torch.Tensor:
     """
     if record.overlay is None:
         return torch.zeros((1, size, size), dtype=torch.bool)
-    path = catalog.root / record.overlay
-    mask = read_mask(path)
-    if mask.shape != (record.height, record.width):
-        raise InputError(
-            f"{path} is {mask.shape[1]}x{mask.shape[0]} px, its image"
-            f" {record.width}x{record.height} px",
-            remedy="Make the Catalog again with 'busaug prepare'",
-        )
-    return resize(torch.from_numpy(mask).float()[None], size) > _SHARE_MIN
+    return load_mask(catalog, record, record.overlay, size) > _SHARE_MIN
 
 
 def _require(image: npt.NDArray[np.floating], margin: int) -> None:

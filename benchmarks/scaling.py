@@ -1,0 +1,271 @@
+"""How generation scales over processes: measured runs, and a cost model fitted to them.
+
+    python benchmarks/scaling.py CATALOG --weights FILE [--launchers torchrun horovodrun]
+        [--processes 1 2] [--units 200] [--out docs/scaling]
+
+Starts real runs of ``busaug augment`` with one thread a process: strong scaling (the same units
+for every p) and weak scaling (p times as many), after a short one that fills the disk cache.
+Figures come from the runs' own logs and the clock around the launcher. Writes OUT.json
+and OUT.md; with --render it only renders the tables from OUT.json.
+
+The model is a simulation and labelled so: it deals measured unit times to p processes as the
+scheduler would, and adds what was measured of start-up, shared preparation and merging.
+It assumes that each process has a core of its own and that units take there what they took here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean, median, stdev
+from typing import Any
+
+from busaug.files import read_jsonl, write_json, write_text
+from busaug.seeding import draw
+
+SETTINGS = (
+    "style.size=96",
+    "style.iterations=12",
+    "style.calibration_pairs=8",
+    "plan.unit=1",
+    "compute.threads=1",
+)
+PAPER = {1: 3771.53, 2: 1953.60, 4: 1166.73, 6: 847.10, 8: 739.65}
+"""Seconds by number of GPUs: Panigrahi et al. 2024 (arXiv 2411.00254), Table 3."""
+PREDICTED = ((8, "one node"), (64, "eight nodes"))
+_DEALINGS = 200
+
+Run = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("catalog", type=Path)
+    parser.add_argument("--weights")
+    parser.add_argument("--launchers", nargs="+", default=["torchrun", "horovodrun"])
+    parser.add_argument("--processes", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--units", type=int, default=200)
+    parser.add_argument("--no-weak", action="store_true", help="strong scaling alone")
+    parser.add_argument("--out", type=Path, default=Path("docs/scaling"))
+    parser.add_argument("--render", action="store_true")
+    arguments = parser.parse_args()
+    file = arguments.out.with_suffix(".json")
+    if not arguments.render:
+        write_json(file, measure(arguments))
+    write_text(arguments.out.with_suffix(".md"), render(json.loads(file.read_text())))
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every run, interleaved over the launchers and numbers of processes."""
+    runs: list[Run] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch)
+        run(arguments, "torchrun", 1, 2, place / "warm")
+        for weak in (False,) if arguments.no_weak else (False, True):
+            for processes in arguments.processes:
+                for launcher in arguments.launchers:
+                    if weak and processes == 1:
+                        continue  # the same run as in strong scaling
+                    units = arguments.units * (processes if weak else 1)
+                    found = run(arguments, launcher, processes, units, place / "out")
+                    runs.append({**found, "weak": weak})
+                    print(f"{launcher} p={processes} units={units}: {found['wall_s']:.1f} s")
+                    shutil.rmtree(place / "out")
+    return {"cpu": _cpu(), "cores": os.cpu_count(), "settings": SETTINGS, "runs": runs}
+
+
+def run(arguments: argparse.Namespace, launcher: str, processes: int, units: int, out: Path) -> Run:
+    """One run and what its logs say; seconds."""
+    starts = {
+        "torchrun": [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            f"--nproc-per-node={processes}",
+        ],
+        "horovodrun": [
+            *(str(Path(sys.executable).with_name("horovodrun")), "--gloo", "-np", str(processes)),
+            sys.executable,
+        ],
+    }
+    settings = [*SETTINGS, *_contents(arguments.catalog, units)]
+    command = [*starts[launcher], "-m", "busaug", "augment", str(arguments.catalog.resolve())]
+    command += [str(out), *(word for text in settings for word in ("--set", text))]
+    if arguments.weights:
+        command += ["--weights", str(Path(arguments.weights).resolve())]
+    began = time.time()
+    done = subprocess.run(
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).anchor,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\n{done.stdout}")
+    return {"launcher": launcher, "processes": processes, **_figures(out, began, time.time())}
+
+
+def _contents(catalog: Path, units: int) -> list[str]:
+    """Settings for so many units of one pair."""
+    training = sum(row["split"] == "train" for row in read_jsonl(catalog / "catalog.jsonl"))
+    sets = -(-units // training)
+    if units % sets:
+        sys.exit(f"{units} units cannot be had of {training} training images: try another number")
+    return [f"plan.contents={units // sets}", f"plan.pairs={sets}"]
+
+
+def _figures(out: Path, began: float, ended: float) -> Run:
+    logs = [read_jsonl(log) for log in sorted((out / "runlog").iterdir())]
+    entries = [entry for log in logs for entry in log]
+    units = [entry for entry in entries if "unit" in entry]
+
+    def phase(name: str) -> float:
+        """Of the slowest process."""
+        return max(entry["seconds"] for entry in entries if entry.get("phase") == name)
+
+    ready = [
+        datetime.fromisoformat(entry["finished"]).timestamp() - began
+        for entry in entries
+        if entry.get("phase") == "start"
+    ]
+    wall = ended - began
+    # what p processes do not share: all but preparation, units, and waiting for the last of them
+    serial = wall - phase("calibrate") - phase("relevance")
+    serial -= max(
+        sum(e["seconds"] for e in log if e.get("phase") in ("units", "wait")) for log in logs
+    )
+    return {
+        "units": len(units),
+        "wall_s": wall,
+        "start_s": max(ready),
+        "prepare_s": phase("calibrate") + phase("relevance"),
+        "loop_s": phase("units"),
+        "merge_s": phase("merge"),
+        "serial_s": serial,
+        "unit_s": [entry["compute_s"] for entry in units],
+        "write_s": sum(entry["write_s"] for entry in units),
+    }
+
+
+def karp_flatt(speedup: float, processes: int) -> float:
+    """The serial fraction that explains a speed-up (Karp and Flatt 1990)."""
+    return (1 / speedup - 1 / processes) / (1 - 1 / processes)
+
+
+def predict(one: Run, processes: int, units: int, schedule: str) -> float:
+    """Simulated speed-up over one process for a job of so many units."""
+    draws = draw("scaling", processes, units, schedule)
+    prepare = one["prepare_s"]
+    fixed = one["start_s"] + (one["serial_s"] - one["start_s"]) * units / one["units"]
+    speedups = []
+    for _ in range(_DEALINGS):
+        times = draws.choice(one["unit_s"], size=units)
+        alone = fixed + prepare + times.sum()
+        if schedule == "static":
+            longest = max(times[rank::processes].sum() for rank in range(processes))
+        else:
+            longest = _whoever_is_free(times.tolist(), processes)
+        speedups.append(alone / (fixed + prepare / processes + longest))
+    return median(speedups)
+
+
+def _whoever_is_free(times: Sequence[float], processes: int) -> float:
+    busy = [0.0] * processes
+    for seconds in times:
+        heapq.heapreplace(busy, busy[0] + seconds)
+    return max(busy)
+
+
+def render(found: dict[str, Any]) -> str:
+    """The tables as Markdown."""
+    runs: list[Run] = found["runs"]
+    lines = [
+        "# Scaling of generation",
+        "",
+        f"`python benchmarks/scaling.py`, {found['cpu']}, {found['cores']} cores, one thread a "
+        f"process, {', '.join(found['settings'])}. Wall time is around the launcher, start-up "
+        "included.",
+        "",
+        "## Measured",
+        "",
+        "| launcher | scaling | p | units | wall, s | speed-up | of its units alone | efficiency "
+        "| Karp-Flatt | serial share | start, s | writing / computing |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for entry in runs:
+        one = _alone(runs, entry["launcher"])
+        p, work = entry["processes"], entry["units"] / one["units"]
+        speedup = work * one["wall_s"] / entry["wall_s"]
+        in_loop = work * one["loop_s"] / entry["loop_s"]
+        kind = "weak" if entry["weak"] else "strong"
+        fraction = f"{karp_flatt(speedup, p):.4f}" if p > 1 and not entry["weak"] else "-"
+        lines.append(
+            f"| {entry['launcher']} | {kind} | {p} | {entry['units']} | {entry['wall_s']:.1f} "
+            f"| {speedup:.3f} | {in_loop:.3f} | {speedup / p:.3f} | {fraction} "
+            f"| {entry['serial_s'] / entry['wall_s']:.4f} | {entry['start_s']:.1f} "
+            f"| {entry['write_s'] / sum(entry['unit_s']):.4f} |"
+        )
+    one = _alone(runs, runs[0]["launcher"])
+    times = one["unit_s"]
+    lines += [
+        "",
+        "## Predicted: a simulation, not a measurement",
+        "",
+        f"Inputs, from the run on one process: unit {fmean(times):.3f} s (standard deviation "
+        f"{stdev(times):.3f}, longest {max(times):.3f}); start-up {one['start_s']:.1f} s; "
+        f"calibration and relevance {one['prepare_s']:.1f} s, shared by the processes; merging and "
+        f"ending {one['serial_s'] - one['start_s']:.2f} s for {one['units']} units. Each process "
+        "is taken to have a core of its own, so that units take as long as alone.",
+        "",
+        "| job | p | static | dynamic |",
+        "| --- | --- | --- | --- |",
+    ]
+    for units in (one["units"], 40_676):
+        for p, where in PREDICTED:
+            by = [predict(one, p, units, schedule) for schedule in ("static", "dynamic")]
+            lines.append(f"| {units:,} units | {p}, {where} | {by[0]:.2f} | {by[1]:.2f} |")
+    lines += [
+        "",
+        "## The paper's Table 3",
+        "",
+        "| p | seconds | speed-up | efficiency | Karp-Flatt |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for p, seconds in PAPER.items():
+        speedup = PAPER[1] / seconds
+        fraction = f"{karp_flatt(speedup, p):.3f}" if p > 1 else "-"
+        lines.append(f"| {p} | {seconds} | {speedup:.3f} | {speedup / p:.3f} | {fraction} |")
+    lines += [
+        "",
+        "Its 5.09-fold speed-up on 8 GPUs is an efficiency of 64 %, and the serial fraction grows "
+        "with p: the released code averages gradients of different images over all processes at "
+        "every step.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _alone(runs: Sequence[Run], launcher: str) -> Run:
+    """This launcher's run on one process."""
+    return next(r for r in runs if r["launcher"] == launcher and r["processes"] == 1)
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()
