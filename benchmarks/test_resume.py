@@ -16,8 +16,10 @@ import pytest
 from busaug.augment import run as augment_run
 from busaug.augment.engine import Figures, Outcome
 from busaug.augment.job import Job
-from busaug.augment.manifest import Manifest, manifest_row
+from busaug.augment.manifest import Manifest, Row, manifest_row
 from busaug.augment.plan import Unit
+from busaug.augment.store.base import Picture, Store
+from busaug.augment.store.choose import open_store
 from busaug.config import load_config
 from busaug.data.catalog import Catalog, Record
 from busaug.models.weights import random_weights
@@ -34,6 +36,8 @@ _FIGURES = Figures(
     change=0.0123456789,
     ssim=0.812345678,
     saturated=0.00123456789,
+    lesion_ssim=None,
+    masked=0.0,
     curve=tuple((index, 12345.6789 + index) for index in range(24)),
 )
 
@@ -50,11 +54,12 @@ class _Engine:
         return [Outcome(pair, _IMAGE, _FIGURES, None) for pair in unit.pairs]
 
 
-def _rows(seed: int, outcomes: list[Outcome]) -> list[dict[str, object]]:
-    return [
-        manifest_row(each, f"images/{each.pair.label}/{each.pair.id}.png", "0" * 64, seed)
-        for each in outcomes
-    ]
+def _write(unit: Unit, outcomes: list[Outcome], store: Store, manifest: Manifest) -> list[Row]:
+    """What ``Writer.write`` does, with a few bytes for each image."""
+    rows = [manifest_row(o, store.place(unit, o.pair), "0" * 64, 0) for o in outcomes]
+    store.keep(unit, [Picture(row, b"PNG") for row in rows])
+    manifest.add(unit, rows)
+    return rows
 
 
 @pytest.fixture
@@ -77,7 +82,8 @@ def job(request: pytest.FixtureRequest, tmp_path: Path) -> Job:
         for label, count in counts.items()
         for index in range(count)
     ]
-    config = load_config(preset="paper", overrides=["relevance.mode=L0", "compute.threads=1"])
+    settings = ["relevance.mode=L0", "compute.threads=1", "output.format=webdataset"]
+    config = load_config(preset="paper", overrides=settings)
     return Job(
         Catalog(tmp_path / "catalog", tuple(records)), config, random_weights("resnet50"), None
     )
@@ -87,12 +93,12 @@ def test_half_done(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, benchmark, summary
 ) -> None:
     engine, plan, out = _Engine(), job.plan(), tmp_path / "out"
-    seed = job.config.seed
     manifest = Manifest(out)
+    store = open_store(job, plan, manifest)
     augment_run.open_run(out, augment_run.COMMAND, job.identity)
     for index in range(0, plan.units, 2):
         unit = plan.work_unit(index)
-        manifest.add(unit, _rows(seed, engine.run(unit)))
+        _write(unit, engine.run(unit), store, manifest)
     engine.first = None
 
     monkeypatch.setattr(Job, "extractor", lambda *_: None)
@@ -100,15 +106,13 @@ def test_half_done(
     monkeypatch.setattr(augment_run, "_balance", lambda *_: 1.0)
 
     class Stub:
-        """Writes rows, no images."""
+        """Writes rows, and parts of shards without images."""
 
         def __init__(self, *_: object) -> None:
             pass
 
-        def write(self, unit: Unit, outcomes: list[Outcome]) -> list[dict[str, object]]:
-            rows = _rows(seed, outcomes)
-            manifest.add(unit, rows)
-            return rows
+        def write(self, unit: Unit, outcomes: list[Outcome]) -> list[Row]:
+            return _write(unit, outcomes, store, manifest)
 
     monkeypatch.setattr(augment_run, "Writer", Stub)
     job = dataclasses.replace(job)  # nothing remembered
@@ -122,6 +126,6 @@ def test_half_done(
     if not benchmark.disabled:
         summary(
             f"resume of {len(plan):,} with half done: {engine.first - begin:.1f} s to the first "
-            f"new unit, {end - begin:.1f} s with {plan.units // 2:,} stubbed units and the merge; "
-            f"peak {peak:.2f} GiB"
+            f"new unit, {end - begin:.1f} s with {plan.units // 2:,} stubbed units, packing and "
+            f"merging; peak {peak:.2f} GiB"
         )

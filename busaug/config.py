@@ -109,9 +109,17 @@ class GateConfig(Section):
     kept_min: Fraction = Field(0.25, description="least share of positions free of overlays")
 
 
+LOOSE_MAX = 10_000
+"""Images up to which a format ``auto`` means a PNG file each, beyond which shards."""
+
+
 class OutputConfig(Section):
     """What ``augment`` writes."""
 
+    format: Literal["auto", "png", "webdataset", "parquet"] = Field(
+        "auto", description="png (a file an image), webdataset, parquet; auto: by the plan's size"
+    )
+    shard: int = Field(4096, ge=1, le=1_000_000, description="planned images a shard, not for png")
     keep_rejected: bool = Field(False, description="keep rejected images, apart from the others")
 
 

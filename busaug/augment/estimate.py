@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from busaug.augment.job import Job
+from busaug.augment.job import Format, Job
 from busaug.config import Config
 
 _EVALUATIONS = 4
@@ -23,6 +23,7 @@ class Estimate:
     bytes: int
     """Upper estimate: speckle hardly compresses, so raw pixels and a manifest row an image."""
     seconds: float
+    format: Format
 
     @property
     def total(self) -> int:
@@ -52,6 +53,7 @@ def estimate(job: Job) -> Estimate:
         plan.units,
         (style.size**2 * depth + row_bytes) * len(plan),
         unit_s * len(plan) / len(unit.pairs),
+        job.format,
     )
 
 

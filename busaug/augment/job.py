@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -14,7 +14,7 @@ from busaug.augment.cache import TensorCache
 from busaug.augment.engine import Engine
 from busaug.augment.maps import RelevanceMaps
 from busaug.augment.plan import Plan, plan_pairs
-from busaug.config import Config, canonical_hash
+from busaug.config import LOOSE_MAX, Config, canonical_hash
 from busaug.data.catalog import Catalog
 from busaug.device import open_device
 from busaug.errors import InputError
@@ -23,6 +23,8 @@ from busaug.models.weights import Weights, file_sha256
 from busaug.style.features import FeatureExtractor
 
 _TARGETS = "targets"
+
+Format = Literal["png", "webdataset", "parquet"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +59,21 @@ class Job:
             )
         return self.explainer or imagenet_predictor(self.weights)
 
+    @functools.cached_property
+    def format(self) -> Format:
+        """How images are stored, ``auto`` resolved."""
+        asked = self.config.output.format
+        if asked == "auto":
+            return "png" if len(self.plan()) <= LOOSE_MAX else "webdataset"
+        return asked
+
     @property
     def identity(self) -> dict[str, Any]:
         """What decides the bytes of every output."""
+        config = self.config.sections("style", "relevance", "plan", "gate", "output", "compute")
+        config["output"]["format"] = self.format
         return {
-            "config": self.config.sections(
-                "style", "relevance", "plan", "gate", "output", "compute"
-            ),
+            "config": config,
             "catalog": self.catalog.hash,
             "masks": self._masks_hash,
             "weights": self.weights.sha256,

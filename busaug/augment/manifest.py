@@ -85,6 +85,15 @@ class Manifest:
         """Record a unit; its images must be on disk already."""
         write_jsonl(self._part(unit.index), rows)
 
+    def rows_of(self, unit: int) -> list[Row]:
+        """The rows of a unit that is on disk."""
+        return read_jsonl(self._part(unit))
+
+    def forget(self, units: Iterable[int]) -> None:
+        """Have units made again."""
+        for unit in units:
+            self._part(unit).unlink(missing_ok=True)
+
     def merge(self, plan: Plan) -> None:
         """Join the parts into one file and check that it is the plan: nothing lost, nothing twice.
 
@@ -94,7 +103,7 @@ class Manifest:
         planned = plan.ids()
         with atomic_file(self.file) as temporary, temporary.open("w", encoding="utf-8") as joined:
             for index in range(plan.units):
-                for row in read_jsonl(self._part(index)):
+                for row in self.rows_of(index):
                     self._check(row["id"], next(planned, None), index)
                     joined.write(json_line(row))
             self._check(None, next(planned, None), plan.units - 1)

@@ -1,4 +1,4 @@
-"""``busaug augment``: plan, calibrate, explain, run every unit, merge.
+"""``busaug augment``: plan, calibrate, explain, run every unit, pack, merge.
 
 All processes of a run work in one folder on a disk that they share. Images need no gradients of
 each other: the processes agree on what is left to do and meet again when all units are on disk.
@@ -23,6 +23,8 @@ from busaug.augment.manifest import Manifest
 from busaug.augment.plan import Plan
 from busaug.augment.runlog import RunLog
 from busaug.augment.schedule import Claims, Schedule
+from busaug.augment.store.base import Store
+from busaug.augment.store.choose import open_store
 from busaug.augment.writer import WriteBehind, Writer
 from busaug.data.catalog import Record
 from busaug.distributed.communicator import Communicator, Single, agreed
@@ -62,16 +64,19 @@ def augment(
     with agreed(comm):
         plan, extractor = job.plan(), job.extractor(comm.device(job.config.compute.device))
         run = RunFolder(out, COMMAND, job.identity)
+        manifest = Manifest(out)
+        store = open_store(job, plan, manifest)
     with agreed(comm):
         if comm.is_root:
             open_run(out, COMMAND, job.identity, resume=options.resume)
     done: dict[str, Any] = comm.broadcast_object(run.summary() if comm.is_root else {})
     if done:
         return done
-    manifest, claims, log = Manifest(out), Claims(out / "claims"), RunLog(out, comm)
+    claims, log = Claims(out / "claims"), RunLog(out, comm)
     with agreed(comm):
         if comm.is_root:
             claims.clear()
+            manifest.forget(store.lost(manifest.finished()))
     todo: list[int] = comm.broadcast_object(manifest.missing(plan) if comm.is_root else [])
     log.add(phase="start", seconds=round(time.perf_counter() - begin, 4))
 
@@ -85,7 +90,7 @@ def augment(
     units = claims.take(todo) if options.schedule == "dynamic" else iter(mine)
     # No step that all agree on: a process that fails here ends, and its launcher ends the others.
     with orderly_termination(), _progress(manifest, plan) as progress:
-        with log.phase("units"), WriteBehind(Writer(out, manifest, job.config), log) as writer:
+        with log.phase("units"), WriteBehind(Writer(manifest, store, job.config), log) as writer:
             for index in units:
                 unit = plan.work_unit(index)
                 started = time.perf_counter()
@@ -95,9 +100,12 @@ def augment(
         with log.phase("wait"):
             _wait(progress, plan.units)
     comm.barrier()  # the units' files are looked for until here
+    with log.phase("pack"):
+        _pack(store, comm)
     with log.phase("merge"), agreed(comm):
         if comm.is_root:
             claims.remove()
+            store.close()
             done = finish(run, job, plan, manifest, balance)
     return comm.broadcast_object(done)
 
@@ -163,6 +171,21 @@ def _progress(manifest: Manifest, plan: Plan) -> Iterator[_Progress]:
     done = plan.images_in(manifest.finished())
     with console.progress("augment", len(plan), done=done) as advance:
         yield _Progress(manifest, plan, advance)
+
+
+def _pack(store: Store, comm: Communicator) -> None:
+    """Every shard, each packed by one process from what all have made."""
+    if not store.shards:
+        return
+    mine = range(comm.rank, store.shards, comm.size)
+    with (
+        agreed(comm),
+        orderly_termination(),
+        console.progress("pack", store.shards) as advance,
+    ):
+        for shard in mine:
+            store.pack(shard)
+            advance(min(comm.size, store.shards - shard + comm.rank))
 
 
 def _wait(progress: _Progress, units: int) -> None:

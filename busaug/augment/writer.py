@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 
 from typing_extensions import Self
@@ -15,8 +14,10 @@ from busaug.augment.engine import Outcome
 from busaug.augment.manifest import Manifest, Row, manifest_row
 from busaug.augment.plan import Unit
 from busaug.augment.runlog import RunLog
+from busaug.augment.store.base import Picture, Store
 from busaug.config import Config
-from busaug.data.images import pixel_hash, to_gray, write_pixels
+from busaug.data.images import encode_png, pixel_hash, to_gray
+from busaug.files import atomic_file
 from busaug.trace import span
 
 _TEXT_KEYS = ("id", "content", "references", "class", "seed", "loss_final", "style_left", "ssim")
@@ -25,29 +26,46 @@ _TEXT_KEYS = ("id", "content", "references", "class", "seed", "loss_final", "sty
 class Writer:
     """Writes units into a run folder: images first, their manifest part last."""
 
-    def __init__(self, folder: Path, manifest: Manifest, config: Config) -> None:
-        self._folder = folder
+    def __init__(self, manifest: Manifest, store: Store, config: Config) -> None:
         self._manifest = manifest
+        self._store = store
         self._seed = config.seed
         self._keep_rejected = config.output.keep_rejected
 
     def write(self, unit: Unit, outcomes: Sequence[Outcome]) -> list[Row]:
         with span("write"):
-            rows = [self._write(outcome) for outcome in outcomes]
+            rows: list[Row] = []
+            accepted: list[Picture] = []
+            for outcome in outcomes:
+                picture = self._picture(unit, outcome)
+                if picture is None:
+                    rows.append(manifest_row(outcome, None, None, self._seed))
+                    continue
+                rows.append(picture.row)
+                if outcome.accepted:
+                    accepted.append(picture)
+                else:
+                    self._write_rejected(picture)
+            self._store.keep(unit, accepted)
             self._manifest.add(unit, rows)
         return rows
 
-    def _write(self, outcome: Outcome) -> Row:
-        keep = outcome.accepted or self._keep_rejected
-        if outcome.image is None or not keep:
-            return manifest_row(outcome, None, None, self._seed)
-        place = "images" if outcome.accepted else "rejected"
-        file = f"{place}/{outcome.pair.label}/{outcome.pair.id}.png"
-        pixels = to_gray(outcome.image, outcome.pair.content.bit_depth).pixels
+    def _picture(self, unit: Unit, outcome: Outcome) -> Picture | None:
+        """The outcome's image, encoded; None where it has none that is kept."""
+        if outcome.image is None or not (outcome.accepted or self._keep_rejected):
+            return None
+        pair = outcome.pair
+        rejected = f"rejected/{pair.label}/{pair.id}.png"
+        file = self._store.place(unit, pair) if outcome.accepted else rejected
+        pixels = to_gray(outcome.image, pair.content.bit_depth).pixels
         row = manifest_row(outcome, file, pixel_hash(pixels), self._seed)
         text = {f"busaug:{key}": json.dumps(row[key]) for key in _TEXT_KEYS}
-        write_pixels(self._folder / file, pixels, text)
-        return row
+        return Picture(row, encode_png(pixels, text))
+
+    def _write_rejected(self, picture: Picture) -> None:
+        """As a file of its own in any format: they are few, and kept to be looked at."""
+        with atomic_file(self._manifest.folder / picture.row["file"]) as temporary:
+            temporary.write_bytes(picture.png)
 
 
 class WriteBehind:

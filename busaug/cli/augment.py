@@ -46,6 +46,13 @@ def augment(
             help="Units of several processes: static (every p-th) or dynamic (whoever is free)."
         ),
     ] = "static",
+    image_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="png (a file an image), webdataset or parquet; default: webdataset beyond 10,000.",
+        ),
+    ] = None,
     keep_rejected: Annotated[
         bool, typer.Option("--keep-rejected", help="Keep rejected images in OUT/rejected.")
     ] = False,
@@ -74,6 +81,8 @@ def augment(
     settings = list(overrides or ())
     if pairs is not None:
         settings.append(f"plan.pairs={pairs}")
+    if image_format is not None:
+        settings.append(f"output.format={image_format}")
     if keep_rejected:
         settings.append("output.keep_rejected=true")
     resolved = resolve_compute(load_config(config, preset=preset, overrides=settings))
@@ -108,7 +117,7 @@ def augment(
 def _print_estimate(guess: Estimate, processes: int) -> None:
     parts = ", ".join(f"{label} {count:,}" for label, count in guess.pairs.items())
     console.say(f"pairs: {guess.total:,} ({parts}) in {guess.units:,} units")
-    console.say(f"disk: about {guess.bytes / 2**20:,.1f} MiB")
+    console.say(f"disk: about {guess.bytes / 2**20:,.1f} MiB as {guess.format}")
     who = "one process" if processes == 1 else f"{processes} processes like this one"
     console.say(f"time: about {_duration(guess.seconds / processes)} on this machine, {who}")
 

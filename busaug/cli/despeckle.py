@@ -36,12 +36,21 @@ def despeckle(
         str, typer.Option(help="What pixels are: log (compressed, as B-mode is) or linear.")
     ] = "log",
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
+    image_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="png (a file an image), webdataset (tar shards) or auto: shards beyond 10,000 "
+            "images over all scales.",
+        ),
+    ] = "auto",
 ) -> None:
     """Multi-scale speckle reduction (SRAD): one Catalog a scale, OUT/scale_1 to OUT/scale_L."""
     from busaug import console
     from busaug.cli.shared import choose_split
     from busaug.data.catalog import Catalog
     from busaug.despeckle.run import despeckle as run_despeckle
+    from busaug.despeckle.scales import parse_format
     from busaug.files import atomic_folder
     from busaug.ops.srad import srad_options
     from busaug.runfolder import RunFolder
@@ -56,9 +65,11 @@ def despeckle(
         domain=domain,
     )
     chosen = choose_split(Catalog.load(catalog), split)
-    identity = {"catalog": chosen.hash, "config": {"srad": options.model_dump(mode="json")}}
+    kind = parse_format(image_format, len(chosen.records) * options.scales)
+    settings = {"srad": options.model_dump(mode="json"), "output": {"format": kind}}
+    identity = {"catalog": chosen.hash, "config": settings}
     with atomic_folder(out) as folder:
-        summary = run_despeckle(chosen, folder, options)
+        summary = run_despeckle(chosen, folder, options, kind)
         RunFolder(folder, "despeckle", identity).write(
             images=summary.images,
             skipped=list(summary.skipped),

@@ -29,7 +29,8 @@ class Record:
     id: str
     """Unique and safe as a file name."""
     file: str
-    """Image path relative to the Catalog's folder, POSIX separators."""
+    """Image path relative to the Catalog's folder, POSIX separators; may lead into an archive
+    (``busaug.data.archives``)."""
     label: str
     """Class name (``class`` on disk)."""
     group: str

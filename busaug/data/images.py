@@ -7,6 +7,7 @@ way out, so that 8- and 16-bit pixels survive a round trip exactly.
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from busaug.data.archives import is_member, read_member
 from busaug.data.catalog import Catalog, Record
 from busaug.errors import InputError
 from busaug.files import atomic_file
@@ -51,7 +53,7 @@ def is_image_file(path: Path) -> bool:
 
 
 def read_gray(path: Path) -> GrayImage:
-    """Decode a PNG, TIFF, JPEG or BMP to one gray channel.
+    """Decode a PNG, TIFF, JPEG or BMP, in a folder or an archive, to one gray channel.
 
     Colour becomes luma (ITU-R BT.601; equal channels stay exact). Transparent pixels are laid over
     black, the scanner's own background. Gray 16-bit files keep 16 bits; 16-bit colour files keep
@@ -127,11 +129,18 @@ def write_gray(
 
 def write_pixels(path: Path, pixels: Pixels, text: Mapping[str, str] | None = None) -> None:
     """Write pixels (H, W), uint8 or uint16, as ``write_gray`` does."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(encode_png(pixels, text))
+
+
+def encode_png(pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
+    """What ``write_pixels`` writes."""
     chunks = PngImagePlugin.PngInfo()
     for key in sorted(text or {}):
         chunks.add_text(key, (text or {})[key])
-    with atomic_file(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=chunks)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", pnginfo=chunks)
+    return buffer.getvalue()
 
 
 def write_mask(path: Path, mask: npt.NDArray[np.bool_]) -> None:
@@ -187,7 +196,8 @@ def _decode(path: Path) -> GrayImage:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            source = io.BytesIO(read_member(path)) if is_member(path) else path
+            with Image.open(source) as image:
                 image.load()
                 return GrayImage(_gray_pixels(image, path))
     except FileNotFoundError as error:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from busaug import console
 from busaug.config import SradConfig
+from busaug.data.archives import read_file
 from busaug.data.catalog import Catalog, Record
-from busaug.data.images import pixel_hash, read_gray, to_float, to_gray, write_pixels
+from busaug.data.images import read_gray, to_float, to_gray
+from busaug.despeckle.scales import Format, Masks, open_scale
 from busaug.despeckle.strip import write_strip
 from busaug.errors import InputError
 from busaug.files import write_jsonl
@@ -43,28 +45,37 @@ class DespeckleSummary:
         return tuple(1 / value**2 if value > 0 else None for value in self.variation)
 
 
-def despeckle(catalog: Catalog, out: Path, options: SradConfig) -> DespeckleSummary:
+def despeckle(
+    catalog: Catalog, out: Path, options: SradConfig, kind: Format = "png"
+) -> DespeckleSummary:
     """Write ``scale_1`` to ``scale_L``, each a Catalog of its own with the masks carried along;
+    a file an image or, for ``kind`` webdataset, shards;
     ``strips/ID.png`` for the first image of each class, ``speckle.jsonl`` and ``skipped.jsonl``.
 
     Size and bit depth of an image are kept. One that cannot be read or does not hold the region
     of ``options.q0`` is skipped, counted and listed. Raises InputError where none is left.
     """
-    scales: list[list[Record]] = [[] for _ in range(options.scales)]
     rows: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
     shown: set[str] = set()
-    with console.progress("despeckle", len(catalog.records)) as advance:
+    with (
+        contextlib.ExitStack() as opened,
+        console.progress("despeckle", len(catalog.records)) as advance,
+    ):
+        scales = [
+            opened.enter_context(open_scale(catalog, out / f"scale_{number}", kind))
+            for number in range(1, options.scales + 1)
+        ]
         for record in catalog.records:
             try:
+                masks = _masks(catalog, record)
                 stack = _despeckled(catalog, record, options)
             except InputError as error:
                 skipped.append({"id": record.id, "reason": catalog.without_root(error.what)})
                 advance()
                 continue
-            for number, records in enumerate(scales, start=1):
-                folder = out / f"scale_{number}"
-                records.append(_write_scale(catalog, record, folder, stack[number]))
+            for scale, image in zip(scales, stack[1:], strict=True):
+                scale.add(record, to_gray(image, record.bit_depth).pixels, masks)
             rows.append(_speckle_row(record, stack, options))
             if record.label not in shown:
                 shown.add(record.label)
@@ -80,8 +91,6 @@ def despeckle(catalog: Catalog, out: Path, options: SradConfig) -> DespeckleSumm
             f"no image of {catalog.root} could be despeckled: {skipped[0]['reason']}",
             remedy="Mend the images or change the options",
         )
-    for number, records in enumerate(scales, start=1):
-        Catalog(out / f"scale_{number}", tuple(records)).save()
     write_jsonl(out / SPECKLE_FILE, rows)
     write_jsonl(out / SKIPPED_FILE, skipped)
     medians = np.median([row["variation"] for row in rows], axis=0)
@@ -89,29 +98,16 @@ def despeckle(catalog: Catalog, out: Path, options: SradConfig) -> DespeckleSumm
 
 
 def _despeckled(catalog: Catalog, record: Record, options: SradConfig) -> Stack:
-    """The stack of one image; InputError where it or a mask of it is missing or damaged."""
+    """The stack of one image."""
     image = to_float(read_gray(catalog.path(record)))
-    for name in _masks(record):
-        if not (catalog.root / name).is_file():
-            raise InputError(f"{catalog.root / name} does not exist", remedy="Restore the mask")
     with span("srad"):
         return np.concatenate([image[None], srad(image, **options.model_dump())])
 
 
-def _write_scale(catalog: Catalog, record: Record, folder: Path, image: Stack) -> Record:
-    """Write one scale of an image and its masks; the row that belongs to it."""
-    pixels = to_gray(image, record.bit_depth).pixels
-    write_pixels(folder / record.file, pixels)
-    for name in _masks(record):
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(catalog.root / name, target)
-    source = f"{folder.name} of {record.source}"
-    return dataclasses.replace(record, sha256=pixel_hash(pixels), source=source)
-
-
-def _masks(record: Record) -> list[str]:
-    return [name for name in (record.mask, record.overlay) if name is not None]
+def _masks(catalog: Catalog, record: Record) -> Masks:
+    """The files of an image's masks, by kind; InputError where one is missing."""
+    names = {"mask": record.mask, "overlay": record.overlay}
+    return {kind: read_file(catalog.root / name) for kind, name in names.items() if name}
 
 
 def _speckle_row(record: Record, stack: Stack, options: SradConfig) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """``busaug augment`` and ``busaug explain`` from the command line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,18 @@ def test_augment_writes_images_and_says_how_many(
     assert "random" in captured.err  # the warning
 
 
+def test_what_augment_packed_is_explained_and_despeckled(catalog: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    settings = [*SETTINGS, "--format", "webdataset", "--set", "plan.contents=2"]
+    assert _run("augment", catalog, out, *RANDOM, *settings) == 0
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["runlog", "shards"]
+    options = ["--model", "random", "--size", "32", "--split", "all", "--limit", "1"]
+    assert _run("explain", out, tmp_path / "maps", *options) == 0
+    assert len(read_jsonl(tmp_path / "maps/relevance.jsonl")) == 2
+    assert _run("despeckle", out, tmp_path / "even", "--scales", "2") == 0
+    assert len(Catalog.load(tmp_path / "even/scale_2").records) == 2
+
+
 def test_dry_run_prints_and_writes_nothing(
     catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,7 +78,7 @@ def test_dry_run_prints_and_writes_nothing(
     assert not out.exists()
     text = capsys.readouterr().out
     assert "pairs: 18 (benign 9, malignant 9)" in text
-    assert "disk: about" in text
+    assert re.search(r"disk: about .* MiB as png\n", text)
     assert "time: about" in text
 
 
@@ -79,6 +92,8 @@ def test_dry_run_prints_and_writes_nothing(
         (["--config", "none.yaml"], "none.yaml"),
         (["--preset", "nope"], "nope"),
         (["--pairs", "some"], "plan.pairs"),
+        (["--format", "zip"], "output.format='zip'"),
+        (["--set", "output.shard=0"], "output.shard=0"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(

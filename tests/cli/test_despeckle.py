@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,10 @@ from typer.testing import CliRunner
 
 import busaug
 from busaug.cli.app import app
+from busaug.data.archives import read_member
 from busaug.data.catalog import Catalog, Record
-from busaug.data.images import pixel_hash, read_gray, to_float, write_mask, write_pixels
+from busaug.data.images import pixel_hash, read_gray, read_mask, to_float, write_mask, write_pixels
+from busaug.despeckle import scales
 from busaug.errors import InputError, OutputError
 from busaug.files import read_json, read_jsonl
 
@@ -119,6 +123,54 @@ def test_strips_and_figures(catalog: Catalog, tmp_path: Path) -> None:
     assert f"{medians[2]:.4f}" in result.stdout
 
 
+def test_shards_hold_what_loose_files_hold(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two shards, one image with masks."""
+    monkeypatch.setattr(scales, "SHARD", 2)
+    run(catalog, tmp_path / "loose")
+    run(catalog, tmp_path / "packed", "--format", "webdataset")
+    for name in ("scale_1", "scale_2"):
+        loose, packed = (Catalog.load(tmp_path / kind / name) for kind in ("loose", "packed"))
+        shards = [f"shards/shard-00000{number}.tar" for number in range(2)]
+        assert sorted(str(p.relative_to(packed.root)) for p in packed.root.rglob("*.tar")) == shards
+        assert len(list(packed.root.rglob("*"))) == 4  # a Catalog, a folder, the shards
+        for one, other in zip(loose.records, packed.records, strict=True):
+            assert read_member(packed.path(other)) == loose.path(one).read_bytes()
+            moved = {kind: getattr(one, kind) for kind in ("file", "mask", "overlay")}
+            assert dataclasses.replace(other, **moved) == one
+            if (mask := packed.mask_path(other)) is not None:
+                np.testing.assert_array_equal(read_mask(mask), read_mask(loose.mask_path(one)))
+        with tarfile.open(packed.root / shards[0]) as archive:
+            samples = [name.partition(".") for name in archive.getnames()]
+        kinds = ["png", "mask.png", "overlay.png", "json", "cls"]
+        assert [kind for name, _, kind in samples if name == "benign-0"] == kinds
+    assert (
+        read_json(tmp_path / "packed/run.json")["summary"]
+        == read_json(tmp_path / "loose/run.json")["summary"]
+    )
+
+
+def test_a_packed_catalog_is_despeckled_to_loose_files(catalog: Catalog, tmp_path: Path) -> None:
+    run(catalog, tmp_path / "packed", "--format", "webdataset")
+    source = Catalog.load(tmp_path / "packed/scale_2")
+    run(source, tmp_path / "out")
+    made = Catalog.load(tmp_path / "out/scale_1")
+    assert made.records[0].file == "images/benign/benign-0.png"
+    assert made.path(made.records[0]).is_file()
+    for before, after in zip(source.records, made.records, strict=True):
+        assert read_gray(made.path(after)).pixels.shape == (before.height, before.width)
+    mask, overlay = made.records[0].mask, made.records[0].overlay
+    assert (made.root / mask).read_bytes() == (catalog.root / "masks/benign-0.png").read_bytes()
+    assert overlay == "overlays/benign-0.png"
+
+
+def test_many_images_mean_shards() -> None:
+    assert scales.parse_format("auto", 10_000) == "png"
+    assert scales.parse_format("auto", 10_001) == "webdataset"
+    assert scales.parse_format("png", 10_001) == "png"
+
+
 def test_runs_repeat_byte_for_byte(catalog: Catalog, tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(catalog, tmp_path / name)
@@ -179,6 +231,7 @@ def test_options_reach_the_diffusion(catalog: Catalog, tmp_path: Path) -> None:
         (["--domain", "db"], "domain='db'"),
         (["--split", "holdout"], "holdout"),
         (["--split", "val"], "val"),
+        (["--format", "parquet"], "unknown --format 'parquet'"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(

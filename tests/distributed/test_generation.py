@@ -86,6 +86,33 @@ def test_a_lost_worker_is_replaced_by_torchruns_restarts(
     assert contents_of(out) == undisturbed
 
 
+@pytest.mark.parametrize("name", ["webdataset", "parquet"])
+def test_shards_are_the_same_from_two_processes_of_which_one_is_lost_amid_packing(
+    root: Path, out: Path, tmp_path: Path, name: str
+) -> None:
+    """Four shards of six images; a process is killed in its second."""
+    changes = ("output.shard=6", "plan.pairs=2", "relevance.mode=L0", "style.size=32")
+    options = ["--format", name, *(text for change in changes for text in ("--set", change))]
+    ended = launch(None, 1, "-m", "busaug", *_arguments(root, root / name, *options))
+    assert ended.code == 0, ended.output
+    alone = contents_of(root / name)
+    assert sum(file.startswith("shards/") for file in alone) == 4
+    ended = launch(
+        "torchrun",
+        2,
+        str(WORKER),
+        "augments_and_dies_once",
+        str(tmp_path / "packing"),
+        *_arguments(root, out, *options),
+        options=("--max-restarts=2",),
+    )
+    assert (tmp_path / "packing").is_file()
+    assert ended.code == 0, ended.output
+    assert contents_of(out) == alone
+    log = [entry for file in (out / "runlog").iterdir() for entry in read_jsonl(file)]
+    assert sorted(entry["unit"] for entry in log if "unit" in entry) == list(range(7))  # once each
+
+
 def test_sigterm_ends_a_run_that_the_same_command_continues(
     root: Path, out: Path, undisturbed: dict[str, str]
 ) -> None:

@@ -84,22 +84,27 @@ def main(what: str, folder: Path) -> None:
 
 
 def augment_and_die_once(mark: Path, arguments: list[str]) -> None:
-    """``busaug ARGUMENTS``; the process that writes its third unit first is killed, once ever."""
+    """``busaug ARGUMENTS``; one process is killed, once ever: the first to have written its third
+    unit, or, where ``mark`` is called so, in the middle of packing its second shard.
+    """
+    from busaug.augment.store.shards import Shards
     from busaug.augment.writer import Writer
     from busaug.cli import app
 
-    write, written = Writer.write, 0
+    owner, name = (Shards, "_pictures") if mark.name == "packing" else (Writer, "write")
+    call, calls = getattr(owner, name), 0
+    deadly = 2 if mark.name == "packing" else 3
 
-    def dying(self: Writer, *arguments: Any) -> Any:
-        nonlocal written
-        rows = write(self, *arguments)
-        written += 1
-        if written == 3 and not mark.exists():
+    def dying(*arguments: Any) -> Any:
+        nonlocal calls
+        found = call(*arguments)
+        calls += 1
+        if calls == deadly and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return rows
+        return found
 
-    Writer.write = dying  # type: ignore[method-assign]
+    setattr(owner, name, dying)
     sys.argv = ["busaug", *arguments]
     app.main()
 
