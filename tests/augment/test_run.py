@@ -220,7 +220,7 @@ def test_style_targets_kept_on_disk_change_no_byte(
     job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each reference set is computed once, where contents share them."""
-    made = job("plan.pairs=all", "style.size=48")
+    made = job("plan.pairs=all", "style.iterations=1")
     plan = made.plan()
     sets = {p.references for unit in plan for p in unit.pairs}
     assert plan.shares_references
