@@ -1,5 +1,6 @@
 """The plan: counts, classes, splits, draws."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,3 +104,36 @@ def test_only_training_rows_are_given_to_the_plan(job: Callable[..., object]) ->
 def test_config_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Config().style.size = 3  # type: ignore[misc]
+
+
+@settings(max_examples=25)
+@given(
+    unit=st.integers(1, 7), sets=st.integers(1, 4), chosen=st.sets(st.integers(0, 59), max_size=20)
+)
+def test_what_is_told_without_drawing_is_what_is_drawn(
+    unit: int, sets: int, chosen: set[int]
+) -> None:
+    config = load_config(overrides=[f"plan.unit={unit}", f"plan.pairs={sets}"])
+    plan = plan_pairs(_classes(8, 7), config)
+    pairs = [pair for work in plan for pair in work.pairs]
+    assert list(plan.ids()) == [pair.id for pair in pairs]
+    units = sorted(index for index in chosen if index < plan.units)
+    theirs = [pair for index in units for pair in plan.work_unit(index).pairs]
+    assert plan.images_in(units) == len(theirs)
+    assert plan.contents_of(units) == list(dict.fromkeys(pair.content for pair in theirs))
+
+
+def test_contents_share_the_sets_of_their_anchors() -> None:
+    """Only a content whose own group is in an anchor's set needs another one."""
+    config = load_config(overrides=["plan.pairs=all", "style.references=4"])
+    plan = plan_pairs(_classes(12, 9), config)
+    sets: dict[str, Counter[tuple[str, ...]]] = {}
+    for work in plan:
+        for pair in work.pairs:
+            names = tuple(record.id for record in pair.references)
+            sets.setdefault(names[0], Counter())[names] += 1
+    for anchor, found in sets.items():
+        usual, uses = found.most_common(1)[0]
+        size = 12 if anchor.startswith("benign") else 9
+        assert uses == size - 3, (anchor, usual)
+        assert len(found) <= 4

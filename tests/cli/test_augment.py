@@ -69,6 +69,18 @@ def test_what_augment_packed_is_explained_and_despeckled(catalog: Path, tmp_path
     assert len(Catalog.load(tmp_path / "even/scale_2").records) == 2
 
 
+def test_strict_fails_where_an_image_is_rejected(
+    catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [*SETTINGS, "--set", "plan.contents=2", "--set", "gate.ssim_max=0"]
+    for name, options, code in (("loose", [], 0), ("strict", ["--strict"], 1)):
+        assert _run("augment", catalog, tmp_path / name, *RANDOM, *settings, *options) == code
+        assert "rejected, near-copy of its content: 2" in capsys.readouterr().out
+    always = ["--resume", "always"]
+    assert _run("augment", catalog, tmp_path / "new", *RANDOM, *settings, *always) == 2
+    assert "holds no run to continue" in capsys.readouterr().err
+
+
 def test_dry_run_prints_and_writes_nothing(
     catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +104,8 @@ def test_dry_run_prints_and_writes_nothing(
         (["--config", "none.yaml"], "none.yaml"),
         (["--preset", "nope"], "nope"),
         (["--pairs", "some"], "plan.pairs"),
+        (["--schedule", "guided"], "guided"),
+        (["--resume", "perhaps"], "perhaps"),
         (["--format", "zip"], "output.format='zip'"),
         (["--set", "output.shard=0"], "output.shard=0"),
     ],
