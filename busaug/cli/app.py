@@ -10,6 +10,7 @@ import typer
 
 from busaug import console
 from busaug.cli import commands
+from busaug.distributed import parent as _  # noqa: F401 - notes who started this, early
 from busaug.distributed.launch import Place, detect
 from busaug.errors import BusaugError, InputError, PeerFailure, Terminated
 

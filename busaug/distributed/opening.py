@@ -7,6 +7,7 @@ from datetime import timedelta
 from busaug import console
 from busaug.distributed.communicator import Communicator, Single
 from busaug.distributed.launch import choose, detect
+from busaug.distributed.parent import end_with_parent
 
 TIMEOUT = timedelta(minutes=30)
 """How long a rank waits for another in one collective. Launchers end a run with a dead rank long
@@ -26,6 +27,8 @@ def open_communicator(
     backend = choose(place, choice)
     if backend == "single":
         return Single()
+    if place.size > 1:
+        end_with_parent()
     comm: Communicator
     if backend == "torch":
         from busaug.distributed.torch_backend import TorchCommunicator

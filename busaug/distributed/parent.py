@@ -1,0 +1,31 @@
+"""Ending with the launcher: a rank that outlives it would work beside the run that comes next.
+
+torchrun gives its workers sessions of their own, so that a signal that ends the launcher alone, as
+SIGKILL does, never reaches them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+
+_PARENT = os.getppid()  # as early as this is imported: before torch is
+_LOOK_S = 1.0
+
+
+def end_with_parent() -> None:
+    """Have this process end, with 1 and without clean-up, soon after the one that started it.
+
+    Whatever is under way, a collective that waits too: files are written so that this is safe.
+    """
+    threading.Thread(target=_watch, name="parent", daemon=True).start()
+
+
+def _watch() -> None:
+    while os.getppid() == _PARENT:  # an orphan has another parent (POSIX)
+        time.sleep(_LOOK_S)
+    sys.stderr.write("stopped, since the launcher has gone\n")
+    sys.stderr.flush()
+    os._exit(1)
