@@ -10,8 +10,8 @@ import typer
 
 from busaug import console
 from busaug.cli import commands
-from busaug.distributed import parent as _  # noqa: F401 - notes who started this, early
 from busaug.distributed.launch import Place, detect
+from busaug.distributed.parent import note_parent
 from busaug.errors import BusaugError, InputError, PeerFailure, Terminated
 
 app = typer.Typer(
@@ -51,6 +51,7 @@ def main() -> None:
 
     SIGTERM ends a long one with 143, after what was computed is written.
     """
+    note_parent()
     try:
         app()
     except Terminated:

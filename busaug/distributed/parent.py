@@ -11,8 +11,14 @@ import sys
 import threading
 import time
 
-_PARENT = os.getppid()  # as early as this is imported: before torch is
 _LOOK_S = 1.0
+_parent: int | None = None
+
+
+def note_parent() -> None:
+    """Note who started this process. Late, it would miss a launcher that died meanwhile."""
+    global _parent
+    _parent = os.getppid()
 
 
 def end_with_parent() -> None:
@@ -20,11 +26,13 @@ def end_with_parent() -> None:
 
     Whatever is under way, a collective that waits too: files are written so that this is safe.
     """
+    if _parent is None:
+        note_parent()
     threading.Thread(target=_watch, name="parent", daemon=True).start()
 
 
 def _watch() -> None:
-    while os.getppid() == _PARENT:  # an orphan has another parent (POSIX)
+    while os.getppid() == _parent:  # an orphan has another parent (POSIX)
         time.sleep(_LOOK_S)
     sys.stderr.write("stopped, since the launcher has gone\n")
     sys.stderr.flush()
