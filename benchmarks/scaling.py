@@ -1,10 +1,11 @@
 """How generation scales over processes: measured runs, and a cost model fitted to them.
 
     python benchmarks/scaling.py CATALOG --weights FILE [--launchers torchrun horovodrun]
-        [--processes 1 2] [--units 200] [--out docs/scaling]
+        [--processes 2] [--units 200] [--out docs/scaling]
 
-Starts real runs of ``busaug augment`` with one thread a process: strong scaling (the same units
-for every p) and weak scaling (p times as many), after a short one that fills the disk cache.
+Starts real runs of ``busaug augment`` with one thread a process, after a short one that fills the
+disk cache. All are compared with one process that no launcher started: strong scaling with as many
+units, weak scaling with a p-th of them.
 Figures come from the runs' own logs and the clock around the launcher. Writes OUT.json
 and OUT.md; with --render it only renders the tables from OUT.json.
 
@@ -36,7 +37,7 @@ from busaug.seeding import draw
 
 SETTINGS = (
     "style.size=96",
-    "style.iterations=12",
+    "style.iterations=40",
     "style.calibration_pairs=8",
     "plan.unit=1",
     "compute.threads=1",
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("catalog", type=Path)
     parser.add_argument("--weights")
     parser.add_argument("--launchers", nargs="+", default=["torchrun", "horovodrun"])
-    parser.add_argument("--processes", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--processes", nargs="+", type=int, default=[2])
     parser.add_argument("--units", type=int, default=200)
     parser.add_argument("--no-weak", action="store_true", help="strong scaling alone")
     parser.add_argument("--out", type=Path, default=Path("docs/scaling"))
@@ -67,27 +68,33 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every run, interleaved over the launchers and numbers of processes."""
+    """Every run, the ones on one process last."""
     runs: list[Run] = []
     with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch)
-        run(arguments, "torchrun", 1, 2, place / "warm")
-        for weak in (False,) if arguments.no_weak else (False, True):
-            for processes in arguments.processes:
-                for launcher in arguments.launchers:
-                    if weak and processes == 1:
-                        continue  # the same run as in strong scaling
-                    units = arguments.units * (processes if weak else 1)
-                    found = run(arguments, launcher, processes, units, place / "out")
-                    runs.append({**found, "weak": weak})
-                    print(f"{launcher} p={processes} units={units}: {found['wall_s']:.1f} s")
-                    shutil.rmtree(place / "out")
+
+        def timed(launcher: str | None, processes: int, units: int) -> None:
+            out = Path(scratch) / "out"
+            found = run(arguments, launcher, processes, units, out)
+            runs.append(found)
+            print(f"{launcher} p={processes} units={units}: {found['wall_s']:.1f} s", flush=True)
+            shutil.rmtree(out)
+
+        run(arguments, None, 1, 2, Path(scratch) / "warm")
+        for processes in arguments.processes:
+            for launcher in arguments.launchers:
+                timed(launcher, processes, arguments.units)
+            if not arguments.no_weak:
+                timed(None, 1, arguments.units // processes)
+        timed(None, 1, arguments.units)
     return {"cpu": _cpu(), "cores": os.cpu_count(), "settings": SETTINGS, "runs": runs}
 
 
-def run(arguments: argparse.Namespace, launcher: str, processes: int, units: int, out: Path) -> Run:
+def run(
+    arguments: argparse.Namespace, launcher: str | None, processes: int, units: int, out: Path
+) -> Run:
     """One run and what its logs say; seconds."""
     starts = {
+        None: [sys.executable],
         "torchrun": [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
             f"--nproc-per-node={processes}",
@@ -167,7 +174,7 @@ def predict(one: Run, processes: int, units: int, schedule: str) -> float:
     """Simulated speed-up over one process for a job of so many units."""
     draws = draw("scaling", processes, units, schedule)
     prepare = one["prepare_s"]
-    fixed = one["start_s"] + (one["serial_s"] - one["start_s"]) * units / one["units"]
+    fixed = one["serial_s"] + one["merge_s"] * (units / one["units"] - 1)
     speedups = []
     for _ in range(_DEALINGS):
         times = draws.choice(one["unit_s"], size=units)
@@ -199,24 +206,19 @@ def render(found: dict[str, Any]) -> str:
         "",
         "## Measured",
         "",
-        "| launcher | scaling | p | units | wall, s | speed-up | of its units alone | efficiency "
-        "| Karp-Flatt | serial share | start, s | writing / computing |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| launcher | p | units | wall, s | speed-up (of its units alone; Karp-Flatt) "
+        "| weak efficiency | serial share | start, s | writing / computing |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for entry in runs:
-        one = _alone(runs, entry["launcher"])
-        p, work = entry["processes"], entry["units"] / one["units"]
-        speedup = work * one["wall_s"] / entry["wall_s"]
-        in_loop = work * one["loop_s"] / entry["loop_s"]
-        kind = "weak" if entry["weak"] else "strong"
-        fraction = f"{karp_flatt(speedup, p):.4f}" if p > 1 and not entry["weak"] else "-"
+        p = entry["processes"]
         lines.append(
-            f"| {entry['launcher']} | {kind} | {p} | {entry['units']} | {entry['wall_s']:.1f} "
-            f"| {speedup:.3f} | {in_loop:.3f} | {speedup / p:.3f} | {fraction} "
+            f"| {entry['launcher'] or 'none'} | {p} | {entry['units']} | {entry['wall_s']:.1f} "
+            f"| {_against(runs, entry, weak=False)} | {_against(runs, entry, weak=True)} "
             f"| {entry['serial_s'] / entry['wall_s']:.4f} | {entry['start_s']:.1f} "
             f"| {entry['write_s'] / sum(entry['unit_s']):.4f} |"
         )
-    one = _alone(runs, runs[0]["launcher"])
+    one = max((entry for entry in runs if entry["processes"] == 1), key=lambda e: e["units"])
     times = one["unit_s"]
     lines += [
         "",
@@ -224,9 +226,10 @@ def render(found: dict[str, Any]) -> str:
         "",
         f"Inputs, from the run on one process: unit {fmean(times):.3f} s (standard deviation "
         f"{stdev(times):.3f}, longest {max(times):.3f}); start-up {one['start_s']:.1f} s; "
-        f"calibration and relevance {one['prepare_s']:.1f} s, shared by the processes; merging and "
-        f"ending {one['serial_s'] - one['start_s']:.2f} s for {one['units']} units. Each process "
-        "is taken to have a core of its own, so that units take as long as alone.",
+        f"calibration and relevance {one['prepare_s']:.1f} s, shared by the processes; merging "
+        f"{one['merge_s']:.3f} s for {one['units']} units, in proportion for more; all else "
+        f"{one['serial_s'] - one['start_s'] - one['merge_s']:.2f} s. Each process is taken to have "
+        "a core of its own, so that units take as long as alone.",
         "",
         "| job | p | static | dynamic |",
         "| --- | --- | --- | --- |",
@@ -255,9 +258,18 @@ def render(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _alone(runs: Sequence[Run], launcher: str) -> Run:
-    """This launcher's run on one process."""
-    return next(r for r in runs if r["launcher"] == launcher and r["processes"] == 1)
+def _against(runs: Sequence[Run], entry: Run, *, weak: bool) -> str:
+    """How this run compares with one process that did the work of all, or of one (weak)."""
+    p = entry["processes"]
+    work = entry["units"] // p if weak else entry["units"]
+    one = next((r for r in runs if r["processes"] == 1 and r["units"] == work), None)
+    if p == 1 or one is None:
+        return "-"
+    speedup = one["wall_s"] / entry["wall_s"]
+    if weak:
+        return f"{speedup:.3f}"
+    in_loop = one["loop_s"] / entry["loop_s"]
+    return f"{speedup:.3f} ({in_loop:.3f}; {karp_flatt(speedup, p):.4f})"
 
 
 def _cpu() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -72,6 +73,8 @@ def main() -> None:
     except Exception:
         _complain("failed:")
         raise
+    finally:
+        gc.freeze()  # else the interpreter's last collections walk torch's objects for a second
 
 
 def _complain(message: str, style: str | None = None) -> None:

@@ -10,6 +10,7 @@ import itertools
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 
 def fold_batchnorm(model: nn.Module) -> nn.Module:
@@ -44,13 +45,14 @@ def _scale_shift(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[Tensor, Tensor]
 
 def _fold_after(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     scale, shift = _scale_shift(norm)
-    out = nn.Conv2d(
+    out: nn.Conv2d = skip_init(  # its values are set below
+        nn.Conv2d,
         conv.in_channels,
         conv.out_channels,
-        conv.kernel_size,  # type: ignore[arg-type]
-        conv.stride,  # type: ignore[arg-type]
-        conv.padding,  # type: ignore[arg-type]
-        conv.dilation,  # type: ignore[arg-type]
+        conv.kernel_size,
+        conv.stride,
+        conv.padding,
+        conv.dilation,
         conv.groups,
         bias=True,
         dtype=conv.weight.dtype,

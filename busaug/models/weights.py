@@ -141,7 +141,7 @@ def load_state(model: nn.Module, weights: Weights, *, prefix: str = "", head: st
         elif given[key].shape != value.shape and not key.startswith(head):
             shapes = f"{tuple(given[key].shape)}, not {tuple(value.shape)}"
             problem = problem or f"has {prefix}{key} of shape {shapes}"
-        elif not bool(torch.isfinite(given[key].double()).all()):
+        elif not bool(torch.isfinite(given[key]).all()):
             problem = problem or f"has a value in {prefix}{key} that is not finite"
     if problem:
         raise InputError(f"weights {weights.name}: the file {problem}", remedy=remedy)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from busaug.errors import InputError
 from busaug.ops import lrp_steps
+from busaug.ops._check import check
 from busaug.ops.linear_map import ConvShape
 from busaug.ops.lrp_layers import AlphaBetaLayer, AlphaBetaRule
 
@@ -145,14 +146,14 @@ def _check_op(
     padding: list[int],
     dilation: list[int],
 ) -> ConvShape:
-    torch._check(
+    check(
         len(stride) == len(padding) == len(dilation) == 2,
         lambda: "busaug::lrp_alpha_beta takes two numbers each as stride, padding and dilation",
     )
     (s, r), (p, q), (d, e) = stride, padding, dilation
     shape = ConvShape((s, r), (p, q), (d, e))
     fault = _fault(inputs, weight, bias, linear, relevance, shape)
-    torch._check(fault is None, lambda: f"busaug::lrp_alpha_beta: {fault[0] if fault else ''}")
+    check(fault is None, lambda: f"busaug::lrp_alpha_beta: {fault[0] if fault else ''}")
     return shape
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from busaug.ops import _launch
 from busaug.ops._backend import has_cuda_kernels
+from busaug.ops._check import check
 
 BLOCK = 128
 """Rows of F F^T computed at a time, up to the block's last diagonal entry."""
@@ -166,7 +167,7 @@ def _backward_fake(grad_loss: Tensor, features: Tensor, saved: Tensor) -> Tensor
 def _check_gram(features: Tensor, target: Tensor) -> None:
     _check_features(features)
     batch, channels, _ = features.shape
-    torch._check(
+    check(
         target.shape == (batch, channels, channels)
         and target.dtype == _wide_dtype(features)
         and target.device == features.device,
@@ -252,14 +253,14 @@ def _check_kernel(
 ) -> None:
     _check_features(features)
     batch, channels, _ = features.shape
-    torch._check(
+    check(
         (matrix is None) != (target_features is None),
         lambda: "style_loss_kernel takes a matrix or target features, one of them",
     )
     if matrix is not None:
         _check_gram(features, matrix)
     if target_features is not None:
-        torch._check(
+        check(
             target_features.ndim == 3
             and target_features.shape[:2] == (batch, channels)
             and target_features.dtype == features.dtype
@@ -269,7 +270,7 @@ def _check_kernel(
                 f"{target_features.dtype} on {target_features.device}"
             ),
         )
-    torch._check(
+    check(
         energy.shape == (batch,)
         and energy.dtype == torch.float64
         and energy.device == features.device,
@@ -296,7 +297,7 @@ def _kernel_gradient(ctx: Any, grad_loss: Tensor, _: Tensor | None) -> tuple[Ten
 
 
 def _check_features(features: Tensor) -> None:
-    torch._check(
+    check(
         features.ndim == 3 and features.dtype in float_types(features.device),
         lambda: f"style loss of features {tuple(features.shape)} of {features.dtype}",
     )

@@ -14,6 +14,7 @@ from busaug.config import Region, SradConfig
 from busaug.errors import InputError
 from busaug.ops import _launch
 from busaug.ops._backend import has_cuda_kernels
+from busaug.ops._check import check
 from busaug.reference import srad as reference
 from busaug.reference.srad import pixel_ranges, whole_regions
 
@@ -226,11 +227,11 @@ def _regions(batch: Tensor, ranges: Tensor | None, q0: str | Region | float) -> 
 
 
 def _check_images(name: str, images: Tensor, ranges: Tensor | None) -> None:
-    torch._check(
+    check(
         images.ndim == 3 and images.shape[1] > 0 and images.shape[2] > 0,
         lambda: f"busaug::{name} takes images (N, H, W), not {tuple(images.shape)}",
     )
-    torch._check(
+    check(
         images.dtype in (torch.float32, torch.float64),
         lambda: f"busaug::{name} takes float32 or float64, not {images.dtype}",
     )
@@ -246,7 +247,7 @@ def _check_companion(
     shape: tuple[int, int],
     dtype: torch.dtype,
 ) -> None:
-    torch._check(
+    check(
         found.shape == shape and found.dtype == dtype and found.device == images.device,
         lambda: (
             f"busaug::{name} takes {argument} {shape} of {dtype} on {images.device}, not "
@@ -257,7 +258,7 @@ def _check_companion(
 
 def _check_srad(images: Tensor, regions: Tensor | None, scales: int, ranges: Tensor | None) -> None:
     _check_images("srad", images, ranges)
-    torch._check(scales > 0, lambda: f"busaug::srad: scales is {scales}")
+    check(scales > 0, lambda: f"busaug::srad: scales is {scales}")
     if regions is not None:
         _check_companion("srad", "regions", regions, images, (images.shape[0], 4), torch.int64)
 
