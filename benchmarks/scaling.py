@@ -7,7 +7,7 @@ Starts real runs of ``busaug augment`` with one thread a process, after a short 
 disk cache. All are compared with one process that no launcher started: strong scaling with as many
 units, weak scaling with a p-th of them.
 Figures come from the runs' own logs and the clock around the launcher. Writes OUT.json
-and OUT.md; with --render it only renders the tables from OUT.json.
+after every run, and OUT.md; runs that OUT.json has already are not repeated.
 
 The model is a simulation and labelled so: it deals measured unit times to p processes as the
 scheduler would, and adds what was measured of start-up, shared preparation and merging.
@@ -21,12 +21,11 @@ import heapq
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean, median, stdev
@@ -59,34 +58,41 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=200)
     parser.add_argument("--no-weak", action="store_true", help="strong scaling alone")
     parser.add_argument("--out", type=Path, default=Path("docs/scaling"))
-    parser.add_argument("--render", action="store_true")
     arguments = parser.parse_args()
-    file = arguments.out.with_suffix(".json")
-    if not arguments.render:
-        write_json(file, measure(arguments))
-    write_text(arguments.out.with_suffix(".md"), render(json.loads(file.read_text())))
+    write_text(arguments.out.with_suffix(".md"), render(measure(arguments)))
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every run, the ones on one process last."""
-    runs: list[Run] = []
-    with tempfile.TemporaryDirectory() as scratch:
+    """Every run, the longest on one process last."""
+    file = arguments.out.with_suffix(".json")
+    found = {"cpu": _cpu(), "cores": os.cpu_count(), "settings": list(SETTINGS), "runs": []}
+    if file.is_file():
+        before = json.loads(file.read_text())
+        if {**before, "runs": []} != found:
+            sys.exit(f"{file} is of another machine or other settings: choose another --out")
+        found = before
+    done = {(run["launcher"], run["processes"], run["units"]) for run in found["runs"]}
+    for wanted in _wanted(arguments):
+        if wanted in done:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            run(arguments, None, 1, 2, Path(scratch) / "warm")
+            timed = run(arguments, *wanted, Path(scratch) / "out")
+        found["runs"].append(timed)
+        launcher, processes, units = wanted
+        print(f"{launcher} p={processes} units={units}: {timed['wall_s']:.1f} s", flush=True)
+        write_json(file, found)
+    return found
 
-        def timed(launcher: str | None, processes: int, units: int) -> None:
-            out = Path(scratch) / "out"
-            found = run(arguments, launcher, processes, units, out)
-            runs.append(found)
-            print(f"{launcher} p={processes} units={units}: {found['wall_s']:.1f} s", flush=True)
-            shutil.rmtree(out)
 
-        run(arguments, None, 1, 2, Path(scratch) / "warm")
-        for processes in arguments.processes:
-            for launcher in arguments.launchers:
-                timed(launcher, processes, arguments.units)
-            if not arguments.no_weak:
-                timed(None, 1, arguments.units // processes)
-        timed(None, 1, arguments.units)
-    return {"cpu": _cpu(), "cores": os.cpu_count(), "settings": SETTINGS, "runs": runs}
+def _wanted(arguments: argparse.Namespace) -> Iterator[tuple[str | None, int, int]]:
+    """Launcher, processes and units of every run."""
+    for processes in arguments.processes:
+        for launcher in arguments.launchers:
+            yield launcher, processes, arguments.units
+        if not arguments.no_weak:
+            yield None, 1, arguments.units // processes
+    yield None, 1, arguments.units
 
 
 def run(

@@ -87,7 +87,7 @@ def augment(
         settings.append("output.keep_rejected=true")
     resolved = resolve_compute(load_config(config, preset=preset, overrides=settings))
     options = Options(parse_resume(resume), parse_schedule(schedule))
-    with open_communicator(distributed, device=resolved.compute.device) as comm:
+    with open_communicator(distributed, device=resolved.compute.device, seldom=True) as comm:
         with agreed(comm):
             source = Catalog.load(catalog)
         start = node_first(

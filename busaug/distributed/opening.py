@@ -15,13 +15,20 @@ before; this is for a rank that hangs."""
 
 
 def open_communicator(
-    choice: str = "auto", *, device: str = "cpu", timeout: timedelta = TIMEOUT
+    choice: str = "auto",
+    *,
+    device: str = "cpu",
+    timeout: timedelta = TIMEOUT,
+    seldom: bool = False,
 ) -> Communicator:
     """Join the run that the launcher started, or be alone where none did.
 
     ``device`` is what the run computes on; each rank gets its own (``Communicator.device``). From
-    here on only rank 0 prints results and progress. Raises InputError where the launcher, the
-    choice and the libraries do not fit, never falling back to separate runs.
+    here on only rank 0 prints results and progress. ``seldom`` is for ranks that compute for long
+    without a word: what they say may take tens of milliseconds if listening costs less.
+
+    Raises InputError where the launcher, the choice and the libraries do not fit, never falling
+    back to separate runs.
     """
     place = detect()
     backend = choose(place, choice)
@@ -37,6 +44,6 @@ def open_communicator(
     else:
         from busaug.distributed.horovod_backend import HorovodCommunicator
 
-        comm = HorovodCommunicator(place, device=device, timeout=timeout)
+        comm = HorovodCommunicator(place, device=device, timeout=timeout, seldom=seldom)
     console.speak_for(comm.rank)
     return comm
