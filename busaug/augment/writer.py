@@ -23,6 +23,17 @@ from busaug.trace import span
 _TEXT_KEYS = ("id", "content", "references", "class", "seed", "loss_final", "style_left", "ssim")
 
 
+def encode(outcome: Outcome, file: str, seed: int) -> Picture:
+    """An outcome that has an image: its PNG at the content's depth, and its row; ``seed`` is the
+    run's.
+    """
+    assert outcome.image is not None
+    pixels = to_gray(outcome.image, outcome.pair.content.bit_depth).pixels
+    row = manifest_row(outcome, file, pixel_hash(pixels), seed)
+    text = {f"busaug:{key}": json.dumps(row[key]) for key in _TEXT_KEYS}
+    return Picture(row, encode_png(pixels, text))
+
+
 class Writer:
     """Writes units into a run folder: images first, their manifest part last."""
 
@@ -57,10 +68,7 @@ class Writer:
         pair = outcome.pair
         rejected = f"rejected/{pair.label}/{pair.id}.png"
         file = self._store.place(unit, pair) if outcome.accepted else rejected
-        pixels = to_gray(outcome.image, pair.content.bit_depth).pixels
-        row = manifest_row(outcome, file, pixel_hash(pixels), self._seed)
-        text = {f"busaug:{key}": json.dumps(row[key]) for key in _TEXT_KEYS}
-        return Picture(row, encode_png(pixels, text))
+        return encode(outcome, file, self._seed)
 
     def _write_rejected(self, picture: Picture) -> None:
         """As a file of its own in any format: they are few, and kept to be looked at."""

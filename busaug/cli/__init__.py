@@ -16,6 +16,7 @@ def commands() -> list[Callable[..., None]]:
     from busaug.cli.report import report
     from busaug.cli.settings import settings
     from busaug.cli.train import evaluate, train
+    from busaug.cli.verify import regenerate, verify
 
     return [
         info,
@@ -24,6 +25,8 @@ def commands() -> list[Callable[..., None]]:
         despeckle,
         explain,
         augment,
+        verify,
+        regenerate,
         train,
         evaluate,
         report,

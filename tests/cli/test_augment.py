@@ -165,3 +165,24 @@ def test_explain_names_bad_input(
     assert _run("explain", catalog, tmp_path / "maps", *arguments) == 2
     assert match in capsys.readouterr().err
     assert not (tmp_path / "maps").exists()
+
+
+def test_verify_and_regenerate_tell_a_good_data_set_from_a_changed_one(
+    catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, again = tmp_path / "out", tmp_path / "again.png"
+    assert _run("augment", catalog, out, *RANDOM, *SETTINGS) == 0
+    assert _run("verify", out) == 0
+    name = "malignant-0001--0000"
+    assert _run("regenerate", out, "--id", name, "--to", again, *RANDOM) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count("ok ") == 7
+    assert f"{name}: the same bytes" in captured.out
+    file = out / f"images/malignant/{name}.png"
+    assert again.read_bytes() == file.read_bytes()
+    pixels = draw("altered").integers(0, 256, (40, 40)).astype("uint8")
+    write_pixels(file, pixels[:32, :32])
+    assert _run("verify", out) == 1
+    assert "WRONG  images are on disk and unchanged (6)" in capsys.readouterr().out
+    assert _run("regenerate", out, "--id", name, *RANDOM) == 1
+    assert "of the pixels differ" in capsys.readouterr().out
