@@ -27,7 +27,7 @@ def flips(image: FloatImage, _: np.random.Generator) -> list[FloatImage]:
 
 
 def rotations(image: FloatImage, _: np.random.Generator) -> list[FloatImage]:
-    """By -20, -10, 10 and 20 degrees about the centre."""
+    """By -20, -10, 10 and 20 degrees about the centre, clockwise."""
     return [_about_centre(image, _rotation(angle)) for angle in (-20.0, -10.0, 10.0, 20.0)]
 
 
@@ -66,9 +66,9 @@ def match_mean_std(image: FloatImage, reference: FloatImage) -> FloatImage:
     Of one gray channel: the statistics that Reinhard et al. 2001 match in colour. An image of one
     value becomes the reference's mean.
     """
-    spread = float(image.std())
-    factor = float(reference.std()) / spread if spread > 0 else 0.0
-    matched = (image - image.mean()) * factor + reference.mean()
+    own, other = image.astype(np.float64), reference.astype(np.float64)
+    factor = other.std() / own.std() if np.ptp(own) > 0 else 0.0
+    matched = (own - own.mean()) * factor + other.mean()
     return np.asarray(np.clip(matched, 0.0, 1.0), np.float32)
 
 

@@ -68,4 +68,7 @@ def pooled_network(weights: Weights, device: torch.device) -> nn.Module:
     load_state(model, weights)
     folded = fold_batchnorm(model)
     folded.fc = nn.Identity()
-    return folded.to(device=device, memory_format=torch.channels_last)
+    for parameter in folded.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return folded.to(device)

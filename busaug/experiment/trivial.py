@@ -60,7 +60,7 @@ def _posterised(image: Image.Image, strength: float) -> Image.Image:
 
 
 def _solarised(image: Image.Image, strength: float) -> Image.Image:
-    return ImageOps.solarize(image, round(255 * (1 - abs(strength))))
+    return ImageOps.solarize(image, round(256 * (1 - abs(strength))))
 
 
 OPERATIONS: Mapping[str, Operation] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from experiment.conftest import make_row, make_rows
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busaug.augment.plan import plan_pairs
@@ -48,9 +48,11 @@ def synthesised(parts: list[Catalog], pairs: str) -> list[Sample]:
     ]
 
 
-SIZES = st.lists(st.integers(1, 3), min_size=12, max_size=20)
+SIZES = st.lists(st.integers(1, 3), min_size=12, max_size=16)
+quickly = settings(deadline=None, max_examples=30)
 
 
+@quickly
 @given(SIZES, SIZES, st.integers(0, 3), st.integers(0, 3), st.integers(0, 2))
 def test_sets_made_within_blocks_serve_every_fold_whole(
     benign: list[int], malignant: list[int], seed: int, dealing: int, fold: int
@@ -78,6 +80,7 @@ def test_sets_made_within_blocks_serve_every_fold_whole(
         assert not inner & {samples[row].group for row in validation}
 
 
+@quickly
 @given(SIZES, st.integers(0, 3), st.integers(0, 2))
 def test_of_all_pairs_only_those_without_a_tested_source_train(
     sizes: list[int], dealing: int, fold: int
