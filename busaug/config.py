@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +20,7 @@ from busaug.presets import PRESETS
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Region = tuple[int, int, int, int]
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -195,13 +196,18 @@ def load_config(
     values: dict[str, Any] = {}
     _merge(values, PRESETS[preset])
     if file is not None:
-        _merge(values, _read_yaml(file))
+        _merge(values, read_yaml(file))
     for text in overrides:
         _merge(values, _parse_override(text))
+    return validated(Config, values, file)
+
+
+def validated(model: type[Model], values: Mapping[str, Any], file: Path | None = None) -> Model:
+    """The values as a frozen ``model``; InputError naming the first field that does not fit."""
     try:
-        return Config.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        raise _first_problem(error, file) from error
+        raise _first_problem(error, model, file) from error
 
 
 def to_yaml(config: Config) -> str:
@@ -230,7 +236,8 @@ def canonical_hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _read_yaml(file: Path) -> Mapping[str, Any]:
+def read_yaml(file: Path) -> Mapping[str, Any]:
+    """The sections of a YAML file; InputError where it cannot be read or holds none."""
     try:
         value = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -272,17 +279,19 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
             into[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _first_problem(error: ValidationError, file: Path | None) -> InputError:
+def _first_problem(error: ValidationError, model: type[BaseModel], file: Path | None) -> InputError:
     problem = error.errors()[0]
     path = [str(part) for part in problem["loc"]]
     name = ".".join(path) or "config"
     where = f" in {file}" if file is not None else ""
     if problem["type"] == "extra_forbidden":
-        section: Any = Config
+        section: Any = model
         for part in path[:-1]:
-            section = section.model_fields[part].annotation
-        known = ", ".join(section.model_fields)
-        return InputError(f"unknown config field {name}{where}", remedy=f"Known here: {known}")
+            fields = getattr(section, "model_fields", {})
+            section = fields[part].annotation if part in fields else None
+        known = ", ".join(getattr(section, "model_fields", {}))
+        remedy = f"Known here: {known}" if known else "Leave it out"
+        return InputError(f"unknown config field {name}{where}", remedy=remedy)
     reason = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return InputError(f"config{where}: {reason}", remedy="Change one of the two")

@@ -48,6 +48,16 @@ def warn(message: str) -> None:
     err.print(f"{who}warning: {message}", markup=False, style="yellow")
 
 
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Inside, there are neither results nor progress, only warnings: for a step within a step."""
+    before, out.quiet = out.quiet, True
+    try:
+        yield
+    finally:
+        out.quiet = before
+
+
 class Advance(Protocol):
     def __call__(self, count: int = 1, *, note: str = "") -> None: ...
 

@@ -70,4 +70,9 @@ TOLERANCES: dict[str, float] = {
     "overlay recall, surround": 0.99,  # a pixel along its edge
     "overlay astray, part of the image": 2e-3,  # a line followed beyond its end
     "overlay false, part of real lesions": 1e-3,  # bright septa, seen as strokes at 256x256
+    # experiments
+    "moved spot, pixels": 0.1,  # a spot of five pixels, read bilinearly
+    "turned spot, degrees": 0.5,  # likewise, fifteen pixels from the centre
+    "scaled area": 0.02,  # a disc's edge of single pixels
+    "probe against its own optimum": 1e-3,  # probabilities; both stop at small gradients
 }

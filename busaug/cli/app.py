@@ -10,7 +10,7 @@ import sys
 import typer
 
 from busaug import console
-from busaug.cli import commands
+from busaug.cli import commands, experiment_commands
 from busaug.distributed.launch import Place, detect
 from busaug.distributed.parent import note_parent
 from busaug.errors import BusaugError, InputError, PeerFailure, Terminated
@@ -26,8 +26,17 @@ app = typer.Typer(
 for command in commands():
     app.command()(command)
 
+experiment = typer.Typer(
+    name="experiment",
+    help="Compare augmentations under an honest protocol: run, and what comes of it.",
+    no_args_is_help=True,
+)
+for command in experiment_commands():
+    experiment.command()(command)
+app.add_typer(experiment)
 
-_SHARED = frozenset({"augment", "train", "evaluate"})
+
+_SHARED = frozenset({"augment", "train", "evaluate", "experiment run"})
 """Commands that several processes do together."""
 _HARMLESS = frozenset({"info", "settings"})
 """Commands that may as well be run by each."""
@@ -36,7 +45,16 @@ _HARMLESS = frozenset({"info", "settings"})
 @app.callback()
 def refuse_copies(context: typer.Context) -> None:
     """Refuse to run a command once a process, where a launcher has started several."""
-    name = context.invoked_subcommand
+    if context.invoked_subcommand != experiment.info.name:
+        _refuse_copies(f"{context.invoked_subcommand}")
+
+
+@experiment.callback()
+def refuse_copies_of_experiments(context: typer.Context) -> None:
+    _refuse_copies(f"{experiment.info.name} {context.invoked_subcommand}")
+
+
+def _refuse_copies(name: str) -> None:
     if name in _SHARED | _HARMLESS:
         return
     place = detect()

@@ -17,6 +17,7 @@ from busaug.cli.options import (
     Resume,
     WeightsSource,
 )
+from busaug.cli.shared import duration
 
 if TYPE_CHECKING:
     from busaug.augment.estimate import Estimate
@@ -119,10 +120,4 @@ def _print_estimate(guess: Estimate, processes: int) -> None:
     console.say(f"pairs: {guess.total:,} ({parts}) in {guess.units:,} units")
     console.say(f"disk: about {guess.bytes / 2**20:,.1f} MiB as {guess.format}")
     who = "one process" if processes == 1 else f"{processes} processes like this one"
-    console.say(f"time: about {_duration(guess.seconds / processes)} on this machine, {who}")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+    console.say(f"time: about {duration(guess.seconds / processes)} on this machine, {who}")

@@ -63,3 +63,10 @@ def resolve_compute(config: Config) -> Config:
     threads = max(1, cores // detect().local_size)
     compute = config.compute.model_copy(update={"threads": threads})
     return config.model_copy(update={"compute": compute})
+
+
+def duration(seconds: float) -> str:
+    """A time for a reader: seconds, minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"

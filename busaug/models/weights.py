@@ -61,6 +61,11 @@ class Weights:
     pretrained: bool
 
 
+def _files_of(folder: Path, backbone: Backbone) -> list[Path]:
+    """What the weights of a backbone are called in a folder."""
+    return [folder / f"{backbone}{suffix}" for suffix in (".safetensors", ".pth")]
+
+
 def cache_folder() -> Path:
     """Where downloads are kept: ``$XDG_CACHE_HOME/busaug`` or ``~/.cache/busaug``."""
     base = os.environ.get("XDG_CACHE_HOME")
@@ -78,7 +83,7 @@ def find_weights(backbone: Backbone) -> Path | None:
     if named:
         place = Path(named)
         if place.is_dir():
-            candidates += [place / f"{backbone}{suffix}" for suffix in (".safetensors", ".pth")]
+            candidates += _files_of(place, backbone)
         elif backbone in place.name:
             candidates.append(place)
     candidates.append(cache_folder() / PUBLISHED[backbone].file_name)
@@ -87,6 +92,8 @@ def find_weights(backbone: Backbone) -> Path | None:
 
 def resolve_weights(spec: str | None, backbone: Backbone = "resnet50", *, seed: int = 0) -> Weights:
     """Weights for ``spec``: a path, ``imagenet`` (cached download), ``random``, or None.
+
+    A path is a file, or a folder that holds ``<backbone>.safetensors`` or ``.pth``.
 
     None takes what ``find_weights`` finds, else random values. Raises InputError for a missing or
     unreadable file, a wrong hash, or a download that fails.
@@ -98,7 +105,10 @@ def resolve_weights(spec: str | None, backbone: Backbone = "resnet50", *, seed: 
         return random_weights(backbone, seed)
     if spec == "imagenet":
         return dataclasses.replace(_read(_download(backbone)), name=f"{backbone} imagenet")
-    return _read(Path(spec))
+    path = Path(spec)
+    if path.is_dir():
+        path = next((file for file in _files_of(path, backbone) if file.is_file()), path)
+    return _read(path)
 
 
 def random_weights(backbone: Backbone, seed: int = 0) -> Weights:
