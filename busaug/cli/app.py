@@ -10,6 +10,7 @@ import typer
 
 from busaug import console
 from busaug.cli import commands
+from busaug.cli.experiment import experiment
 from busaug.distributed import parent as _  # noqa: F401 - notes who started this, early
 from busaug.distributed.launch import Place, detect
 from busaug.errors import BusaugError, InputError, PeerFailure, Terminated
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 for command in commands():
     app.command()(command)
+app.add_typer(experiment)
 
 
 _SHARED = frozenset({"augment", "train", "evaluate"})

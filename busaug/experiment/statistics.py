@@ -98,6 +98,10 @@ class Resampling:
         swaps = draw(seed, "permutation").integers(0, 2, size=(replicates, len(names)))
         self._swaps = swaps.astype(np.float64)
 
+    def __len__(self) -> int:
+        """Groups."""
+        return len(self._column)
+
     def counts(self, predictions: Predictions) -> Floats:
         """How often each image is drawn, (replicates, n)."""
         return self._counts[:, self._columns(predictions)]

@@ -1,0 +1,16 @@
+"""``busaug experiment``: the commands of an experiment."""
+
+from __future__ import annotations
+
+import typer
+
+from busaug.cli.experiment_audit import audit
+from busaug.cli.experiment_table import table
+
+experiment = typer.Typer(
+    name="experiment",
+    help="Compare augmentations by experiment, and look into published comparisons.",
+    no_args_is_help=True,
+)
+for command in (table, audit):
+    experiment.command()(command)
