@@ -106,7 +106,7 @@ def print_tables(shown: Sequence[Table]) -> None:
     for table in shown:
         drawn = RichTable(box=None, pad_edge=False, title=escape(table.title), title_justify="left")
         for index, name in enumerate(table.columns):
-            drawn.add_column(escape(name), no_wrap=index < table.heads)
+            drawn.add_column(escape(name), no_wrap=index < table.heads, overflow="fold")
         for row in table.rows:
             drawn.add_row(*(escape(_INTERVAL.sub(r"[\1,\2]", cell)) for cell in row))
         console.out.print(drawn)

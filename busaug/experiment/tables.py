@@ -58,6 +58,11 @@ def metric_name(name: str) -> str:
     return NAMES.get(name, name.replace("_", " "))
 
 
+def _spelt(name: str) -> str:
+    """As in a title."""
+    return NAMES["auc"] if name == "auc" else name.replace("_", " ")
+
+
 def _setting(results: Row) -> list[Table]:
     """What was run, on what."""
     facts = results["experiment"]
@@ -147,7 +152,7 @@ def _differences(results: Row) -> list[Table]:
                     )
                 )
             columns = ("arm", "ratio", "difference", "p (t)", "Holm", "p (permutation)", "Holm")
-            title = f"{metric_name(name)} less that of {baseline}, {budget}, {protocol} protocol"
+            title = f"{_spelt(name)} less that of {baseline}, {budget}, {protocol} protocol"
             made.append(Table(title, columns, tuple(rows), heads=2))
     return made
 
@@ -181,7 +186,7 @@ def _leak(results: Row) -> list[Table]:
                     gap = _interval(found["gap"], signed=True)
                     rows.append((row["arm"], _ratio(row), *both, gap))
             columns = ("arm", "ratio", "paper's protocol", "honest protocol", "leak")
-            title = f"The leak in {metric_name(name)}, {budget}"
+            title = f"The leak in {_spelt(name)}, {budget}"
             made.append(Table(title, columns, tuple(rows), heads=2))
     return made
 
@@ -198,7 +203,7 @@ def _claims(results: Row) -> list[Table]:
         if row["remark"]:
             notes.append(f"{row['claim']}, {row['printed']}: {row['remark']}")
     columns = ("claim", "paper", "ours, its protocol", "ours, honest", "verdict")
-    return [Table("The paper's claims", columns, tuple(rows), tuple(notes))]
+    return [Table("The paper's claims", columns, tuple(rows), tuple(notes), heads=0)]
 
 
 SECTIONS: Mapping[str, Callable[[Row], list[Table]]] = {
