@@ -143,6 +143,9 @@ class TrainConfig(Section):
     plateau_factor: float = Field(0.2, gt=0.0, lt=1.0)
     learning_rate_min: float = Field(1e-6, ge=0.0)
     srad_scale: int = Field(1, ge=0, le=64, description="despeckling scale of inputs, 0 for none")
+    sensitivity_min: float = Field(
+        0.0, ge=0.0, le=1.0, description="that the threshold fixed on validation images must reach"
+    )
     precision: Literal["single", "mixed"] = Field(
         "single", description="mixed: bfloat16 products, on devices only"
     )

@@ -75,4 +75,13 @@ TOLERANCES: dict[str, float] = {
     "turned spot, degrees": 0.5,  # likewise, fifteen pixels from the centre
     "scaled area": 0.02,  # a disc's edge of single pixels
     "probe against its own optimum": 1e-3,  # probabilities; both stop at small gradients
+    "weighted metrics, absolute": 1e-9,  # sums in another order; a root of a difference for MCC
+    "bootstrap limits of the half width": 0.12,  # quantiles of 4000 draws, a discrete mean
+    "permutation p of 20000": 0.25,  # some 160 permutations as far: three standard errors
+    # quality
+    "frechet, float32 features": 1e-5,  # 2 x + 1 is rounded to float32
+    "spectrum of white noise": 0.1,  # 60 images; the smallest ring holds some dozen frequencies
+    "speckle snr of the quietest": 0.2,  # a window of a few hundred pixels, chosen for its quiet
+    "contrast to noise": 0.1,  # variances of some hundred pixels
+    "mass of a random map": 0.02,  # 20 maps of 1600 pixels
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor, nn
@@ -29,6 +29,9 @@ class Evaluation:
     probability: Floats
     """(n, C), rows in the order of ``images``."""
     scores: Scores
+    threshold: float | None = None
+    """The classifier's own, fixed on validation images."""
+    at_threshold: Scores | None = None
 
     def row(self) -> dict[str, Any]:
         """Plain values for JSON: metrics, one prediction an image, images skipped."""
@@ -37,6 +40,7 @@ class Evaluation:
         rows = zip(self.images.ids, targets, self.probability, strict=True)
         return {
             **self.scores.row(),
+            "operating_point": self._operating_point(),
             "predictions": [
                 {
                     "id": name,
@@ -52,17 +56,36 @@ class Evaluation:
             "skipped": list(self.images.skipped),
         }
 
+    def _operating_point(self) -> dict[str, Any] | None:
+        if self.at_threshold is None:
+            return None
+        found = self.at_threshold.row()
+        kept = ("confusion", "metrics", "undefined")
+        return {"threshold": self.threshold, **{key: found[key] for key in kept}}
 
-def assess(images: ImageSet, logits: Tensor, classes: tuple[str, ...]) -> Evaluation:
-    """Metrics of logits (N, C) for an image set."""
-    probability = np.asarray(logits.double().softmax(dim=1))
-    return Evaluation(images, probability, score(images.targets.tolist(), probability, classes))
+
+def assess(
+    images: ImageSet, logits: Tensor, classes: tuple[str, ...], threshold: float | None = None
+) -> Evaluation:
+    """Metrics of logits (N, C) for an image set, of the likeliest class and at a threshold."""
+    probability = probabilities(logits)
+    truth = images.targets.tolist()
+    at_threshold = None
+    if threshold is not None:
+        at_threshold = score(truth, probability, classes, threshold=threshold)
+    scores = score(truth, probability, classes)
+    return Evaluation(images, probability, scores, threshold, at_threshold)
+
+
+def probabilities(logits: Tensor) -> Floats:
+    """Softmax of logits (N, C), in double precision."""
+    return np.asarray(logits.double().softmax(dim=1))
 
 
 def evaluate(
     checkpoint: Path,
     catalog: Catalog,
-    split: Split,
+    split: Split | Literal["all"],
     *,
     batch: int = 32,
     device: str = "cpu",
@@ -70,15 +93,17 @@ def evaluate(
 ) -> Evaluation:
     """Every image of a Catalog's split through a checkpoint (a file or a ``busaug train`` folder).
 
-    Raises InputError where the Catalog's classes are not the checkpoint's, or the split is empty.
+    ``all`` is for a data set from elsewhere, none of whose images was trained on. Raises InputError
+    where the Catalog's classes are not the checkpoint's, or the split is empty.
     """
     comm = comm or Single()
     with agreed(comm):
         model, info = _open(checkpoint, catalog)
         model.to(comm.device(device))
-    images = load_set([catalog.split(split)], info, split, comm)
+    chosen = catalog if split == "all" else catalog.split(split)
+    images = load_set([chosen], info, split, comm)
     logits = gather_logits(model, images.images, batch, comm, progress="predict")
-    return assess(images, logits, info.classes)
+    return assess(images, logits, info.classes, info.threshold)
 
 
 def _open(checkpoint: Path, catalog: Catalog) -> tuple[nn.Module, ClassifierInfo]:

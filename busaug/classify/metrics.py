@@ -77,8 +77,16 @@ class Scores:
         return {"n": self.n, "positive": self.positive, **dataclasses.asdict(self)}
 
 
-def score(truth: Sequence[int], probability: Floats, classes: Sequence[str]) -> Scores:
+def score(
+    truth: Sequence[int],
+    probability: Floats,
+    classes: Sequence[str],
+    *,
+    threshold: float | None = None,
+) -> Scores:
     """Metrics of probabilities (n, C) against true class indices (n); the arg-max is predicted.
+
+    Of two classes the second is predicted from ``threshold`` on, where that is given.
 
     F1 is 2TP/(2TP+FP+FN). Brier is the mean squared error of the positive class's probability for
     two classes, summed over classes for more. ECE is the gap between confidence and accuracy of
@@ -93,7 +101,11 @@ def score(truth: Sequence[int], probability: Floats, classes: Sequence[str]) -> 
         raise ValueError(f"true classes lie outside 0..{count - 1}")
     if not (probability >= 0).all() or not np.allclose(probability.sum(axis=1), 1.0, atol=1e-4):
         raise ValueError("a row of probabilities is not a distribution")
-    predicted = probability.argmax(axis=1)
+    predicted = likeliest = probability.argmax(axis=1)
+    if threshold is not None:
+        if count != 2:
+            raise ValueError(f"a threshold does not divide {count} classes")
+        predicted = (probability[:, 1] >= threshold).astype(np.int64)
 
     one_vs_rest = [
         _one_vs_rest(true == index, predicted == index, probability[:, index])
@@ -104,7 +116,7 @@ def score(truth: Sequence[int], probability: Floats, classes: Sequence[str]) -> 
         "balanced_accuracy": _mean([row["sensitivity"] for row in one_vs_rest]),
         "mcc": _mcc(true, predicted),
         "brier": _brier(true, probability),
-        "ece": _ece(true == predicted, probability.max(axis=1)),
+        "ece": _ece(true == likeliest, probability.max(axis=1)),
     }
     for name in ONE_VS_REST:
         column = [row[name] for row in one_vs_rest]
@@ -130,6 +142,28 @@ def score(truth: Sequence[int], probability: Floats, classes: Sequence[str]) -> 
     if count == 2 and not {"sensitivity", "specificity"} & undefined.keys():
         assert_convex(values["accuracy"], values["sensitivity"], values["specificity"])
     return scores
+
+
+def choose_threshold(
+    truth: Sequence[int], probability: Floats, *, sensitivity_min: float = 0.0
+) -> float | None:
+    """The probability of the second class from which on it is best called.
+
+    The largest balanced accuracy of the thresholds with at least ``sensitivity_min``; of equal ones
+    that nearest to one half. It lies halfway between two probabilities, so that neither is on the
+    edge. None where the images are not of two classes.
+    """
+    true = np.asarray(truth, dtype=np.int64)
+    if probability.shape[1] != 2 or len(np.unique(true)) != 2:
+        return None
+    scores = np.unique(probability[:, 1])
+    edges = np.concatenate([[0.0], (scores[1:] + scores[:-1]) / 2])
+    called = probability[:, 1] >= edges[:, None]
+    sensitivity = called[:, true == 1].mean(axis=1)
+    balanced = (sensitivity + (~called[:, true == 0]).mean(axis=1)) / 2
+    balanced[sensitivity < sensitivity_min] = -1.0  # the edge 0 calls every image positive
+    best = np.flatnonzero(balanced >= balanced.max() - 1e-12)
+    return float(edges[best[np.abs(edges[best] - 0.5).argmin()]])
 
 
 def assert_convex(

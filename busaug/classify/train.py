@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,9 @@ def train(
         }
         with agreed(comm):
             if folder is not None:
+                info = dataclasses.replace(
+                    info, threshold=_threshold(validation, result, config.train.sensitivity_min)
+                )
                 save_classifier(folder / "model.safetensors", model, info)
                 write_jsonl(folder / "history.jsonl", (dict(row) for row in result.history))
                 _write_metrics(folder, validation, result, info)
@@ -115,11 +119,20 @@ def train(
     return summary
 
 
+def _threshold(validation: ImageSet, result: Fit, sensitivity_min: float) -> float | None:
+    from busaug.classify.evaluate import probabilities
+    from busaug.classify.metrics import choose_threshold
+
+    found = probabilities(result.val_logits)
+    truth = validation.targets.tolist()
+    return choose_threshold(truth, found, sensitivity_min=sensitivity_min)
+
+
 def _write_metrics(folder: Path, validation: ImageSet, result: Fit, info: ClassifierInfo) -> None:
     # scikit-learn takes seconds to import, and only rank 0 needs it
     from busaug.classify.evaluate import assess
 
-    assessed = assess(validation, result.val_logits, info.classes)
+    assessed = assess(validation, result.val_logits, info.classes, info.threshold)
     write_json(folder / "metrics_val.json", {"split": "val", **assessed.row()})
 
 

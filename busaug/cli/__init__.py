@@ -37,5 +37,7 @@ def commands() -> list[Callable[..., None]]:
 def experiment_commands() -> list[Callable[..., None]]:
     """The commands of ``busaug experiment``, likewise."""
     from busaug.cli.experiment import run
+    from busaug.cli.experiment_audit import audit
+    from busaug.cli.experiment_table import table
 
-    return [run]
+    return [run, table, audit]

@@ -75,7 +75,9 @@ def evaluate(
         Path, typer.Argument(metavar="CKPT", help="Folder of 'busaug train', or its model file.")
     ],
     catalog: CatalogFolder,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="train, val, test, or all for a data set from elsewhere.")
+    ] = "test",
     out: Annotated[
         Path | None,
         typer.Option(help="JSON file; default: metrics_<split>.json in the folder of CKPT."),
@@ -84,7 +86,10 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     distributed: Distributed = "auto",
 ) -> None:
-    """Confusion matrix and metrics of a classifier on every image of a split."""
+    """Confusion matrix and metrics of a classifier on every image of a split.
+
+    Of the likeliest class, and at the threshold that training fixed on its validation images.
+    """
     from busaug.classify.evaluate import evaluate as run_evaluate
     from busaug.cli.shared import parse_split
     from busaug.data.catalog import Catalog
@@ -92,7 +97,7 @@ def evaluate(
     from busaug.distributed.opening import open_communicator
     from busaug.files import write_json
 
-    chosen = parse_split(split)
+    chosen = "all" if split == "all" else parse_split(split, "all")
     with open_communicator(distributed, device=device) as comm:
         with agreed(comm):
             source = Catalog.load(catalog)
@@ -113,10 +118,20 @@ def evaluate(
 
 
 def _print_metrics(row: Mapping[str, Any]) -> None:
+    _print_scores(row, row["classes"], f"{row['split']}: n = {row['n']}")
+    if (point := row["operating_point"]) is not None:
+        console.say("")
+        title = f"at the threshold {point['threshold']:.3f}, fixed on validation images"
+        _print_scores(point, row["classes"], title)
+    console.say(f"positive class: {row['positive']}")
+    if row["skipped"]:
+        console.warn(f"{len(row['skipped'])} images could not be read and are not counted")
+
+
+def _print_scores(row: Mapping[str, Any], classes: Sequence[str], title: str) -> None:
     from rich.table import Table
 
-    classes: Sequence[str] = row["classes"]
-    matrix = Table(box=None, pad_edge=False, title=f"{row['split']}: n = {row['n']}")
+    matrix = Table(box=None, pad_edge=False, title=title)
     matrix.title_justify = "left"
     matrix.add_column("true class")
     for label in classes:
@@ -130,6 +145,3 @@ def _print_metrics(row: Mapping[str, Any]) -> None:
         shown = f"{value:.4f}" if value is not None else f"undefined: {row['undefined'][name]}"
         values.add_row(name.replace("_", " "), shown)
     console.out.print(values)
-    console.say(f"positive class: {row['positive']}")
-    if row["skipped"]:
-        console.warn(f"{len(row['skipped'])} images could not be read and are not counted")

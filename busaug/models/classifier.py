@@ -36,6 +36,9 @@ class ClassifierInfo:
     dropout: float = 0.5
     weights: str = "random"
     """What the trunk started from, for the report."""
+    threshold: float | None = None
+    """Operating point: probability of the last class from which on an image is called so, fixed on
+    validation images. None for more than two classes, or where those were all of one class."""
 
 
 def build_classifier(info: ClassifierInfo) -> ResNet:

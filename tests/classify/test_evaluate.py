@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from classify.conftest import ROWS, build_catalog
@@ -14,7 +16,12 @@ from busaug.classify.inputs import ImageSet
 from busaug.classify.predict import predict_logits
 from busaug.data.catalog import Catalog
 from busaug.errors import InputError
-from busaug.models.classifier import ClassifierInfo, build_classifier, save_classifier
+from busaug.models.classifier import (
+    ClassifierInfo,
+    build_classifier,
+    load_classifier,
+    save_classifier,
+)
 
 CLASSES = ("benign", "malignant")
 
@@ -102,3 +109,22 @@ def test_something_else_is_no_checkpoint(catalog: Catalog, tmp_path: Path) -> No
         evaluate(tmp_path, catalog, "test")
     with pytest.raises(InputError, match="does not exist"):
         evaluate(tmp_path / "absent.safetensors", catalog, "test")
+
+
+def test_a_set_from_elsewhere_is_judged_at_the_threshold_of_validation(
+    catalog: Catalog, checkpoint: Path, tmp_path: Path
+) -> None:
+    """All images count, whatever split they were put into, at a threshold that they cannot move."""
+    model, info = load_classifier(checkpoint)
+    plain = evaluate(checkpoint, catalog, "all")
+    assert plain.row()["n"] == len(ROWS)
+    assert plain.row()["operating_point"] is None
+    positive = plain.probability[:, 1]
+    threshold = float(np.sort(positive)[4:6].mean())
+    path = tmp_path / "model.safetensors"
+    save_classifier(path, model, dataclasses.replace(info, threshold=threshold))
+    row = evaluate(path, catalog, "all").row()
+    called = int((positive >= threshold).sum())
+    assert np.sum(row["operating_point"]["confusion"], axis=0).tolist() == [5, called]
+    assert row["operating_point"]["threshold"] == threshold
+    assert row["metrics"] == plain.row()["metrics"]

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as peer
 
-from busaug.classify.metrics import METRICS, ImpossibleMetrics, Scores, assert_convex, score
+from busaug.classify.metrics import (
+    METRICS,
+    ImpossibleMetrics,
+    Scores,
+    assert_convex,
+    choose_threshold,
+    score,
+)
 
 CLASSES = ("benign", "malignant")
 counts = st.integers(min_value=0, max_value=40)
@@ -178,3 +185,43 @@ def test_calibration_error_by_hand() -> None:
 def test_nonsense_is_refused(truth: list[int], probability: npt.NDArray[np.float64]) -> None:
     with pytest.raises(ValueError, match=r"probabilities|classes|distribution"):
         score(truth, probability, CLASSES)
+
+
+def two_columns(positive: list[float]) -> npt.NDArray[np.float64]:
+    return np.stack([1 - np.array(positive), np.array(positive)], axis=1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 10)), min_size=2, max_size=30),
+    sensitivity_min=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+)
+def test_no_threshold_is_better_than_the_one_chosen(
+    rows: list[tuple[int, int]], sensitivity_min: float
+) -> None:
+    truth = [label for label, _ in rows]
+    probability = two_columns([level / 10 for _, level in rows])
+    chosen = choose_threshold(truth, probability, sensitivity_min=sensitivity_min)
+    if len(set(truth)) < 2:
+        assert chosen is None
+        return
+    assert chosen is not None
+    tried = [
+        score(truth, probability, CLASSES, threshold=t).metrics
+        for t in (chosen, 0.0, *np.arange(0, 1, 0.1) + 0.05)
+    ]
+    kept = [m["balanced_accuracy"] for m in tried if m["sensitivity"] >= sensitivity_min]  # type: ignore[operator]
+    assert tried[0]["sensitivity"] >= sensitivity_min  # type: ignore[operator]
+    assert tried[0]["balanced_accuracy"] == pytest.approx(max(kept))  # type: ignore[type-var]
+
+
+def test_a_threshold_moves_predictions_and_nothing_else() -> None:
+    truth, probability = [0, 0, 1, 1], two_columns([0.1, 0.3, 0.35, 0.8])
+    plain = score(truth, probability, CLASSES)
+    moved = score(truth, probability, CLASSES, threshold=0.32)
+    assert (plain.confusion, moved.confusion) == (((2, 0), (1, 1)), ((2, 0), (0, 2)))
+    for name in ("auc", "brier", "ece"):
+        assert plain.metrics[name] == moved.metrics[name]
+    assert choose_threshold(truth, probability) == pytest.approx(0.325)
+    with pytest.raises(ValueError, match="3 classes"):
+        score([0], np.array([[0.2, 0.3, 0.5]]), ("a", "b", "c"), threshold=0.5)

@@ -82,6 +82,23 @@ def test_same_configuration_gives_the_same_bytes(
     assert first == second
 
 
+def test_the_threshold_is_the_validation_images_best(
+    catalog: Catalog, config: Config, weights: Weights, tmp_path: Path
+) -> None:
+    train(catalog, tmp_path / "run", with_settings(config, sensitivity_min=1.0), weights)
+    _, info = load_classifier(tmp_path / "run")
+    row = read_json(tmp_path / "run" / "metrics_val.json")
+    positive = {True: [], False: []}  # type: ignore[var-annotated]
+    for said in row["predictions"]:
+        positive[said["class"] == "malignant"].append(said["probability"]["malignant"])
+    assert info.threshold is not None
+    assert info.threshold < min(positive[True])
+    assert row["operating_point"]["threshold"] == info.threshold
+    assert row["operating_point"]["metrics"]["sensitivity"] == 1.0
+    between = [p for p in positive[False] if info.threshold < p < min(positive[True])]
+    assert between == []  # no higher threshold has more specificity
+
+
 def test_another_seed_gives_other_weights(
     catalog: Catalog, config: Config, weights: Weights
 ) -> None:

@@ -61,3 +61,12 @@ def test_undefined_metrics_say_why(run: Path, tmp_path: Path) -> None:
     catalog = build_catalog(tmp_path / "one", rows)  # type: ignore[arg-type]
     result = CliRunner().invoke(app, ["evaluate", str(run), str(catalog.root)])
     assert "undefined: no image is malignant" in result.stdout
+
+
+def test_the_operating_point_is_shown(run: Path, catalog: Catalog) -> None:
+    info = ClassifierInfo(("benign", "malignant"), size=32, srad_scale=0, threshold=0.25)
+    save_classifier(run / "model.safetensors", build_classifier(info), info)
+    result = CliRunner().invoke(app, ["evaluate", str(run), str(catalog.root), "--split", "all"])
+    assert "all: n = 18" in result.stdout
+    assert "at the threshold 0.250, fixed on validation images" in result.stdout
+    assert read_json(run / "metrics_all.json")["operating_point"]["threshold"] == 0.25
