@@ -21,7 +21,7 @@ _MASK_COLUMNS = ("mask_tumor_filename", "mask_other_filename")
 
 
 class BreastReader:
-    """Reads the published folder: images in it or in the one folder below, the workbook beside."""
+    """Reads the published folder: images in it or in a folder below, the workbook beside."""
 
     name = "breast"
     looks_for = f"files such as 'case001.png', and a workbook {_TABLE_PATTERN}"
@@ -35,7 +35,7 @@ class BreastReader:
             return []
         tables = sorted(
             table
-            for place in (folder, *class_folders(folder))
+            for place in {folder, images, images.parent, *class_folders(folder)}
             for table in place.glob(_TABLE_PATTERN)
             if not table.name.startswith((".", "~"))
         )

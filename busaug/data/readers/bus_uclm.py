@@ -12,14 +12,12 @@ from pathlib import Path
 
 from busaug.data.decoders import is_named_image
 from busaug.data.readers.listing import Found, file_below, find_root, found_file
-from busaug.data.readers.tables import Row, Table, read_csv
-from busaug.errors import InputError
+from busaug.data.readers.tables import Row, read_csv
 
 _TABLE = "INFO.csv"
 _PATIENT_LETTERS = 4
 _UNFIT = {"doppler": "Doppler frame", "combined": "combined frame"}
-_YES = frozenset({"1", "yes", "true", "y", "x"})
-_NO = frozenset({"", "0", "no", "false", "n", "-"})
+_NO = frozenset({"", "0", "no", "false", "n", "-", "none", "nan"})
 
 
 class BusUclmReader:
@@ -48,7 +46,7 @@ class BusUclmReader:
                     row["label"].lower(),
                     [mask] if mask.exists() else [],
                     group=path.name[:_PATIENT_LETTERS],
-                    unfit=_unfit(row, table),
+                    unfit=_unfit(row),
                 )
             )
         return sorted(found, key=lambda image: image.key)
@@ -58,15 +56,6 @@ def _is_root(folder: Path) -> bool:
     return (folder / _TABLE).is_file() and (folder / "images").is_dir()
 
 
-def _unfit(row: Row, table: Table) -> str | None:
-    reasons: list[str] = []
-    for column, reason in _UNFIT.items():
-        flag = row[column].lower()
-        if flag not in _YES | _NO:
-            raise InputError(
-                f"{table.path} has {row[column]!r} in the column {column.capitalize()}",
-                remedy="Use yes or no",
-            )
-        if flag in _YES:
-            reasons.append(reason)
-    return reasons[0] if reasons else None
+def _unfit(row: Row) -> str | None:
+    """Why the row's image is no plain B-mode; whatever is not a no counts as a yes."""
+    return next((why for column, why in _UNFIT.items() if row[column].lower() not in _NO), None)

@@ -16,6 +16,7 @@ from busaug.data.decoders import Frame, is_image_file, is_named_image
 from busaug.data.images import GrayImage, read_gray, read_mask
 from busaug.errors import InputError
 
+_ROOT_DEPTH = 2
 _MASK_STEM = re.compile(r"^(?P<image>.+)_mask(_\d+)?$", re.IGNORECASE)
 
 
@@ -119,10 +120,15 @@ def class_folders(root: Path) -> list[Path]:
 
 
 def find_root(folder: Path, is_root: Callable[[Path], bool]) -> Path | None:
-    """The folder or, since archives unpack into one of their own, the first right below it that
-    ``is_root``; None where there is none.
+    """The folder or, since archives unpack into folders of their own, the first one or two levels
+    below it that ``is_root``; None where there is none.
     """
-    return next((path for path in (folder, *class_folders(folder)) if is_root(path)), None)
+    level = [folder]
+    for _ in range(_ROOT_DEPTH):
+        if root := next((path for path in level if is_root(path)), None):
+            return root
+        level = [below for path in level for below in class_folders(path)]
+    return next((path for path in level if is_root(path)), None)
 
 
 def list_images(folder: Path) -> Iterator[Path]:
