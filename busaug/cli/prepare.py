@@ -23,12 +23,20 @@ def prepare(
         ),
     ],
     layout: Annotated[
-        str, typer.Option(help="What the sources look like: auto, busi or folder.")
+        str,
+        typer.Option(
+            help="What the sources look like: auto, or one of busi, curated-busi, udiat, bus-bra,"
+            " breast, bus-uclm, breastmnist, oasbud, gdph-sysucc, csv, folder (one a class)."
+        ),
     ] = "auto",
     classes: Annotated[
         str, typer.Option(help="Classes to take, comma-separated, or 'all'.")
     ] = "benign,malignant",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
+    frame: Annotated[
+        str,
+        typer.Option(help="Of a cine loop: first, middle, last or a number from 1."),
+    ] = "first",
     overlays: Annotated[
         bool, typer.Option(help="Detect burnt-in marks and the black surround; keep their masks.")
     ] = True,
@@ -36,6 +44,7 @@ def prepare(
 ) -> None:
     """Read data sets into one Catalog: decode, group near-duplicates, split 70/15/15 by group."""
     from busaug.data import ingest
+    from busaug.data.decoders.frames import parse_frame
     from busaug.errors import InputError
 
     if len(paths) < 2:
@@ -46,7 +55,13 @@ def prepare(
     named = [name.strip() for name in classes.split(",") if name.strip()]
     wanted = None if named == ["all"] else named
     summary = ingest.prepare(
-        sources, out, layout=layout, classes=wanted, seed=seed, overlays=overlays
+        sources,
+        out,
+        layout=layout,
+        classes=wanted,
+        seed=seed,
+        frame=parse_frame(frame),
+        overlays=overlays,
     )
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(summary), indent=2))
@@ -86,6 +101,9 @@ def _print(summary: PrepareSummary, out: Path) -> None:
             f" {_plural(summary.dropped_groups, 'group')} of mixed class"
             f" ({out / DROPPED_FILE})"
         )
+    if summary.unfit_images:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in summary.unfit_images.items())
+        console.say(f"unfit, dropped      {reasons} ({out / DROPPED_FILE})")
     if summary.left_out:
         others = ", ".join(f"{label} {count}" for label, count in summary.left_out.items())
         console.say(f"classes left out    {others}")
@@ -98,6 +116,11 @@ def _print(summary: PrepareSummary, out: Path) -> None:
         console.warn(
             f"{_plural(summary.skipped_images, 'image')} could not be used and"
             f" {'is' if summary.skipped_images == 1 else 'are'} listed in {out / SKIPPED_FILE}"
+        )
+    if summary.burnt_in_images:
+        console.warn(
+            f"{_plural(summary.burnt_in_images, 'DICOM image')} declared to have burnt-in"
+            " annotation: look whether it names the patient"
         )
     for label, counts in summary.images.items():
         missing = [split for split in SPLITS if not counts[split]]

@@ -18,6 +18,7 @@ from busaug.errors import InputError
 
 _TAR, _PARQUET = ".tar", ".parquet"
 _FILES_KNOWN = 4096  # their indices take some hundred bytes an image
+_DAMAGE = (ValueError, TypeError, LookupError)  # names that are no text, rows without a picture
 _GROUPS_KEPT = 4  # row groups of Parquet files: some megabytes each
 
 Stamp = tuple[int, int]
@@ -115,7 +116,7 @@ def _parquet_index(file: Path, stamp: Stamp) -> Index | None:
                 images = table.read_row_group(group, columns=["image.path"]).column("image")
                 for row, image in enumerate(images.to_pylist()):
                     members[image["path"]] = (group, row)
-    except (pyarrow.ArrowException, OSError, KeyError):
+    except (pyarrow.ArrowException, OSError, *_DAMAGE):
         return None
     return members
 
@@ -125,9 +126,9 @@ def _from_parquet(file: Path, stamp: Stamp, group: int, row: int) -> bytes:
 
     try:
         image: dict[str, bytes] = _parquet_images(file, stamp, group)[row].as_py()
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, *_DAMAGE) as error:
         raise InputError(
-            f"{file} cannot be read: {error}",
+            f"{file} cannot be read: {' '.join(str(error).split())}",
             remedy="Restore the file, or make the data set again in an empty folder",
         ) from error
     return image["bytes"]

@@ -8,29 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import io
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
-from busaug.data.archives import is_member, read_member
 from busaug.data.catalog import Catalog, Record
+from busaug.data.decoders import FIRST, Frame, decode
+from busaug.data.decoders.levels import Pixels
 from busaug.errors import InputError
 from busaug.files import atomic_file
 
 SIDE_MIN = 32
 """Smallest side of an image, pixels."""
 
-_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"})
-_ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
-
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 FloatImage = npt.NDArray[np.float32]
 
 
@@ -40,6 +35,8 @@ class GrayImage:
 
     pixels: Pixels
     """(H, W), uint8 or uint16."""
+    burnt_in: bool | None = None
+    """Whether a DICOM header declares burnt-in annotation; None where nothing is declared."""
 
     @property
     def bit_depth(self) -> int:
@@ -47,43 +44,45 @@ class GrayImage:
         return 8 * self.pixels.dtype.itemsize
 
 
-def is_image_file(path: Path) -> bool:
-    """Whether the name is that of a raster file this package reads (hidden files are not)."""
-    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
-
-
-def read_gray(path: Path) -> GrayImage:
-    """Decode a PNG, TIFF, JPEG or BMP, in a folder or an archive, to one gray channel.
+def read_gray(path: Path, frame: Frame = FIRST) -> GrayImage:
+    """Decode a PNG, TIFF, JPEG, BMP, DICOM or ``.npy`` file to one gray channel, black being 0.
 
     Colour becomes luma (ITU-R BT.601; equal channels stay exact). Transparent pixels are laid over
-    black, the scanner's own background. Gray 16-bit files keep 16 bits; 16-bit colour files keep
-    the upper 8 bits of each channel. Of several frames the first is taken; orientation tags are
-    not applied.
+    black, the scanner's own background. Gray files of more than 8 bits become 16-bit, 16-bit colour
+    keeps the upper 8 bits of each channel. Of several frames (a cine loop, the pages of a TIFF)
+    ``frame`` is taken. A PNG, TIFF, JPEG or BMP may lie in an archive.
 
-    Raises InputError for a file that is missing, truncated, no raster image, larger than
-    ``PIL.Image.MAX_IMAGE_PIXELS``, smaller than 32 px on a side, or of one constant value.
+    Raises InputError for a file that is missing, damaged, no image, larger than
+    ``PIL.Image.MAX_IMAGE_PIXELS``, smaller than 32 px on a side, of one constant value, or in need
+    of a library that is not installed (pydicom).
     """
-    gray = _decode(path)
+    decoded = decode(path, frame)
+    gray = GrayImage(decoded.luma(), decoded.burnt_in)
+    require_content(gray, str(path))
+    return gray
+
+
+def require_content(gray: GrayImage, name: str) -> None:
+    """InputError where an image is smaller than 32 px on a side or of one constant value."""
     height, width = gray.pixels.shape
     if min(height, width) < SIDE_MIN:
         raise InputError(
-            f"{path} is {width}x{height} px", remedy=f"Give at least {SIDE_MIN} px on each side"
+            f"{name} is {width}x{height} px", remedy=f"Give at least {SIDE_MIN} px on each side"
         )
     low = int(gray.pixels.min())
     if low == int(gray.pixels.max()):
         raise InputError(
-            f"{path} is constant: every pixel is {low}", remedy="Give an image with content"
+            f"{name} is constant: every pixel is {low}", remedy="Give an image with content"
         )
-    return gray
 
 
 def read_mask(path: Path) -> npt.NDArray[np.bool_]:
     """Decode a mask to bool (H, W): inside where a pixel is above half of the mask's maximum.
 
-    So 0/1, 0/255 and resampled masks read alike, and a black one is empty. Errors as
-    ``read_gray``, but a mask may be small or constant.
+    So 0/1, 0/255 and resampled masks read alike, and a black one is empty. Of a coloured mask the
+    brightest channel counts. Errors as ``read_gray``, but a mask may be small or constant.
     """
-    pixels = _decode(path).pixels.astype(np.int32)
+    pixels = decode(path).brightest().astype(np.int32)
     return np.asarray(2 * pixels > pixels.max())
 
 
@@ -190,53 +189,3 @@ def load_lesion(catalog: Catalog, record: Record, size: int) -> torch.Tensor | N
     if record.mask is None:
         return None
     return load_mask(catalog, record, record.mask, size)[0] >= 0.5
-
-
-def _decode(path: Path) -> GrayImage:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            source = io.BytesIO(read_member(path)) if is_member(path) else path
-            with Image.open(source) as image:
-                image.load()
-                return GrayImage(_gray_pixels(image, path))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist", remedy="Check the path") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"{path} has more than {Image.MAX_IMAGE_PIXELS} pixels",
-            remedy="Give a single frame of a sensible size",
-        ) from error
-    except UnidentifiedImageError as error:
-        raise InputError(
-            f"{path} is no image that can be decoded", remedy="Give a PNG, TIFF, JPEG or BMP file"
-        ) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        # Pillow reports broken chunks as any of these
-        raise InputError(
-            f"{path} cannot be decoded: {error}", remedy="Replace the damaged file"
-        ) from error
-
-
-def _gray_pixels(image: Image.Image, path: Path) -> Pixels:
-    if image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16)
-    if image.mode == "I":
-        wide: npt.NDArray[Any] = np.asarray(image)
-        if wide.min() < 0 or wide.max() > np.iinfo(np.uint16).max:
-            raise InputError(
-                f"{path} has pixels from {wide.min()} to {wide.max()}",
-                remedy="Give 8- or 16-bit unsigned pixels",
-            )
-        return wide.astype(np.uint16)
-    if image.mode == "F":
-        raise InputError(
-            f"{path} has floating-point pixels", remedy="Give 8- or 16-bit unsigned pixels"
-        )
-    if image.mode in _ALPHA_MODES or "transparency" in image.info:
-        opaque = image.convert("RGBA")
-        black = Image.new("RGBA", opaque.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, opaque).convert("RGB")
-    elif image.mode not in ("L", "RGB"):
-        image = image.convert("L" if image.mode == "1" else "RGB")
-    return np.asarray(image.convert("L"))

@@ -1,23 +1,26 @@
 """From folders of images to one Catalog: decode, group, drop, split, write.
 
 The Catalog's folder appears whole or not at all. An image that cannot be used is skipped and
-listed in ``skipped.jsonl``; images of a group that carries more than one class are dropped and
-listed in ``dropped.jsonl``.
+listed in ``skipped.jsonl``; images of a group that carries more than one class, and those that
+their data set itself calls unfit, are dropped and listed in ``dropped.jsonl``. Folds that a data
+set gives are kept in ``folds.jsonl``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from busaug.config import canonical_hash
 from busaug.console import progress
 from busaug.data.catalog import SPLITS, Catalog, Record, Split, shared_groups
+from busaug.data.decoders import FIRST, Frame
 from busaug.data.duplicates import (
     Fingerprint,
     conflicting_groups,
@@ -25,10 +28,11 @@ from busaug.data.duplicates import (
     join_groups,
     near_duplicate_groups,
 )
-from busaug.data.images import GrayImage, read_gray, read_mask, to_float, write_mask, write_pixels
+from busaug.data.images import GrayImage, to_float, write_mask, write_pixels
 from busaug.data.naming import image_ids
 from busaug.data.overlays import detect_overlays
 from busaug.data.readers import AUTO, Found
+from busaug.data.readers.listing import joined_masks
 from busaug.data.sources import Source, choose_classes, list_sources
 from busaug.data.split import split_groups
 from busaug.errors import InputError
@@ -37,6 +41,8 @@ from busaug.runfolder import RunFolder
 
 SKIPPED_FILE = "skipped.jsonl"
 DROPPED_FILE = "dropped.jsonl"
+FOLDS_FILE = "folds.jsonl"
+"""Rows of an image's id and, by partition, the fold in which its data set tests it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +62,16 @@ class PrepareSummary:
     dropped_groups: int
     """Groups of near-duplicates that carry more than one class."""
     dropped_images: int
+    unfit_images: dict[str, int]
+    """Images dropped for what their data set's table says (Doppler frame...), by reason."""
     skipped_images: int
     """Images that could not be used."""
     left_out: dict[str, int]
     """Images of each class not asked for."""
     marked_images: int | None
     """Images with a mask of overlays; None where none was looked for."""
+    burnt_in_images: int
+    """Images whose DICOM header declares burnt-in annotation, which may tell who the patient is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +89,16 @@ class _Decoded:
     bit_depth: int
     patient: tuple[str, str] | None
     """(source, patient or case), where the data set tells it."""
+    folds: Mapping[str, str]
+    """As the data set gives them."""
+    burnt_in: bool
+    """Whether a DICOM header says so."""
     fingerprint: Fingerprint
 
     def record(self, group: str, split: Split) -> Record:
-        shared = {f.name for f in dataclasses.fields(self)} - {"patient", "fingerprint"}
+        shared = {f.name for f in dataclasses.fields(self)} & {
+            f.name for f in dataclasses.fields(Record)
+        }
         values = {name: getattr(self, name) for name in shared}
         return Record(group=group, split=split, sha256=self.fingerprint.sha256, **values)
 
@@ -94,15 +110,17 @@ def prepare(
     layout: str = AUTO,
     classes: Sequence[str] | None = ("benign", "malignant"),
     seed: int = 0,
+    frame: Frame = FIRST,
     overlays: bool = True,
 ) -> PrepareSummary:
     """Make the Catalog ``out`` from one or several data sets.
 
     Class names are compared as slugs (``Benign`` is ``benign``); ``classes=None`` takes every one.
     Near-duplicates are searched across all sources. With ``overlays``, burnt-in marks and the black
-    surround are detected, and images that have some get a mask of them. The Catalog depends on the
-    pixels, the names of files and folders, the classes, the seed and that switch, not on where the
-    sources lie.
+    surround are detected, and images that have some get a mask of them. Of a file with several
+    frames (a cine loop) ``frame`` is taken: first, middle, last or a number from 1. The Catalog
+    depends on the pixels, the names of files and folders, the classes, the seed and these two, not
+    on where the sources lie.
 
     Raises InputError for a source that cannot be read or holds no data set, for a class that is in
     no source or keeps no image, and OutputError where ``out`` is not new or empty.
@@ -110,7 +128,10 @@ def prepare(
     with atomic_folder(out) as folder:
         listed = list_sources(sources, layout)
         labels, left_out = choose_classes(listed, classes)
-        decoded, skipped = _decode(listed, labels, folder, overlays)
+        wanted = [(source, found) for source in listed for found in source.of_classes(labels)]
+        unfit = [(source, found) for source, found in wanted if found.unfit]
+        usable = [(source, found) for source, found in wanted if not found.unfit]
+        decoded, skipped = _decode(usable, _Decoder(folder, frame, overlays))
 
         near = near_duplicate_groups([image.fingerprint for image in decoded])
         conflicts = conflicting_groups(near, [image.label for image in decoded])
@@ -130,7 +151,10 @@ def prepare(
         ]
         Catalog(folder, tuple(records)).save()
         write_jsonl(folder / SKIPPED_FILE, skipped)
-        write_jsonl(folder / DROPPED_FILE, _dropped_rows(dropped))
+        write_jsonl(folder / DROPPED_FILE, [*_dropped_rows(dropped), *_unfit_rows(unfit)])
+        folds = [{"id": image.id, **image.folds} for image, _ in kept if image.folds]
+        if folds:
+            write_jsonl(folder / FOLDS_FILE, sorted(folds, key=lambda row: row["id"]))
 
         near_sizes = [n for n in Counter(group for _, group in kept).values() if n > 1]
         catalog = Catalog.load(folder)
@@ -142,14 +166,17 @@ def prepare(
             near_duplicate_images=sum(near_sizes),
             dropped_groups=len(conflicts),
             dropped_images=len(dropped),
+            unfit_images=dict(sorted(Counter(found.unfit or "" for _, found in unfit).items())),
             skipped_images=len(skipped),
             left_out=left_out,
             marked_images=sum(bool(r.overlay) for r in catalog.records) if overlays else None,
+            burnt_in_images=sum(image.burnt_in for image, _ in kept),
         )
         identity = {
             "sources": {source.name: source.layout for source in listed},
             "classes": list(labels),
             "seed": seed,
+            "frame": frame,
             "overlays": overlays,
             "inputs": canonical_hash(
                 sorted((image.source, image.fingerprint.sha256) for image in decoded)
@@ -160,68 +187,67 @@ def prepare(
 
 
 def _decode(
-    sources: Sequence[Source], labels: Sequence[str], folder: Path, overlays: bool
+    images: Sequence[tuple[Source, Found]], decoder: _Decoder
 ) -> tuple[list[_Decoded], list[dict[str, Any]]]:
-    """Decode the images of the classes into the Catalog's folder; list those that fail."""
-    wanted = [(source, found) for source in sources for found in source.of_classes(labels)]
-    ids = image_ids([(source.name, source.label(found), found.key) for source, found in wanted])
+    """Decode images into the Catalog's folder; list those that fail."""
+    ids = image_ids([(source.name, source.label(found), found.key) for source, found in images])
     decoded: list[_Decoded] = []
     skipped: list[dict[str, Any]] = []
-    with progress("decoding", len(wanted)) as advance:
-        for (source, found), image_id in zip(wanted, ids, strict=True):
+    with progress("decoding", len(images)) as advance:
+        for (source, found), image_id in zip(images, ids, strict=True):
             try:
-                decoded.append(_decode_one(source, found, image_id, folder, overlays))
+                decoded.append(decoder.decode(source, found, image_id))
             except InputError as error:
                 reason = source.without_path(error.what)
-                skipped.append({"file": f"{source.name}/{found.key}", "reason": reason})
+                skipped.append({"file": source.file(found), "reason": reason})
             advance()
     return decoded, skipped
 
 
-def _decode_one(
-    source: Source, found: Found, image_id: str, folder: Path, overlays: bool
-) -> _Decoded:
-    gray = read_gray(found.path)
-    height, width = gray.pixels.shape
-    inside = np.zeros((height, width), bool)
-    for path in found.masks:
-        mask = read_mask(path)
-        if mask.shape != inside.shape:
-            raise InputError(
-                f"{path} is {mask.shape[1]}x{mask.shape[0]} px, its image {width}x{height} px",
-                remedy="Give a mask of the image's size",
-            )
-        inside |= mask
-    label = source.label(found)
-    file = f"images/{label}/{image_id}.png"
-    write_pixels(folder / file, gray.pixels)
-    # a black mask marks no lesion and is none
-    mask_file = f"masks/{image_id}.png" if inside.any() else None
-    if mask_file:
-        write_mask(folder / mask_file, inside)
-    return _Decoded(
-        id=image_id,
-        label=label,
-        source=f"{source.name}/{found.key}",
-        file=file,
-        mask=mask_file,
-        overlay=_write_overlay(gray, image_id, folder) if overlays else None,
-        width=width,
-        height=height,
-        bit_depth=gray.bit_depth,
-        patient=(source.name, found.group) if found.group else None,
-        fingerprint=fingerprint(gray),
-    )
+@dataclasses.dataclass(frozen=True)
+class _Decoder:
+    """Writes the images that are found into the folder of a new Catalog."""
 
+    folder: Path
+    frame: Frame
+    overlays: bool
 
-def _write_overlay(gray: GrayImage, image_id: str, folder: Path) -> str | None:
-    """Detect an image's overlays and write their mask, if there are any; its name."""
-    marked = detect_overlays(to_float(gray)).mask
-    if not marked.any():
-        return None
-    file = f"overlays/{image_id}.png"
-    write_mask(folder / file, marked)
-    return file
+    def decode(self, source: Source, found: Found, image_id: str) -> _Decoded:
+        gray = found.image.gray(self.frame)
+        height, width = gray.pixels.shape
+        inside = joined_masks(found, (height, width))
+        label = source.label(found)
+        file = f"images/{label}/{image_id}.png"
+        write_pixels(self.folder / file, gray.pixels)
+        return _Decoded(
+            id=image_id,
+            label=label,
+            source=source.file(found),
+            file=file,
+            # a black mask marks no lesion and is none
+            mask=self._write_mask("masks", image_id, inside),
+            overlay=self._write_overlay(gray, image_id),
+            width=width,
+            height=height,
+            bit_depth=gray.bit_depth,
+            patient=(source.name, found.group) if found.group else None,
+            folds=found.folds,
+            burnt_in=bool(gray.burnt_in),
+            fingerprint=fingerprint(gray),
+        )
+
+    def _write_overlay(self, gray: GrayImage, image_id: str) -> str | None:
+        """Detect an image's overlays and write their mask, if there are any; its name."""
+        if not self.overlays:
+            return None
+        return self._write_mask("overlays", image_id, detect_overlays(to_float(gray)).mask)
+
+    def _write_mask(self, kind: str, image_id: str, mask: npt.NDArray[np.bool_]) -> str | None:
+        if not mask.any():
+            return None
+        file = f"{kind}/{image_id}.png"
+        write_mask(self.folder / file, mask)
+        return file
 
 
 def _require_every_class(
@@ -255,6 +281,18 @@ def _dropped_rows(dropped: Sequence[tuple[_Decoded, str]]) -> list[dict[str, Any
             "reason": f"near-duplicates carry the classes {', '.join(sorted(classes[group]))}",
         }
         for image, group in sorted(dropped, key=lambda pair: (pair[1], pair[0].source))
+    ]
+
+
+def _unfit_rows(unfit: Sequence[tuple[Source, Found]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "file": source.file(found),
+            "class": source.label(found),
+            "group": None,
+            "reason": f"{found.unfit}, says the data set",
+        }
+        for source, found in unfit
     ]
 
 

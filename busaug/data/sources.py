@@ -28,7 +28,12 @@ class Source:
         return slug(found.label) or found.label
 
     def of_classes(self, labels: Sequence[str]) -> list[Found]:
+        """The images of these classes, those that the data set calls unfit among them."""
         return [found for found in self.found if self.label(found) in labels]
+
+    def file(self, found: Found) -> str:
+        """Where an image came from, as a Catalog tells it."""
+        return f"{self.name}/{found.key}"
 
     def without_path(self, text: str) -> str:
         """The text with this machine's path to the source replaced by the source's name."""
@@ -59,7 +64,9 @@ def choose_classes(
 
     Raises InputError for a class that no source has, and for one that makes no file name.
     """
-    counts = Counter(source.label(found) for source in sources for found in source.found)
+    counts = Counter(
+        source.label(found) for source in sources for found in source.found if not found.unfit
+    )
     known = ", ".join(f"{label} ({count})" for label, count in sorted(counts.items()))
     labels = sorted(counts if classes is None else {slug(name) or name for name in classes})
     if not labels:

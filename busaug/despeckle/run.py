@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from busaug import console
 from busaug.config import SradConfig
 from busaug.data.archives import read_file
 from busaug.data.catalog import Catalog, Record
 from busaug.data.images import read_gray, to_float, to_gray
+from busaug.despeckle.figures import Stack, variation
 from busaug.despeckle.scales import Format, Masks, open_scale
 from busaug.despeckle.strip import write_strip
 from busaug.errors import InputError
@@ -24,9 +24,6 @@ from busaug.trace import span
 
 SKIPPED_FILE = "skipped.jsonl"
 SPECKLE_FILE = "speckle.jsonl"
-
-Stack = npt.NDArray[np.float32]
-"""An image and its scales (1 + L, H, W), the original first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,9 +109,4 @@ def _masks(catalog: Catalog, record: Record) -> Masks:
 
 def _speckle_row(record: Record, stack: Stack, options: SradConfig) -> dict[str, Any]:
     window = quiet_window(stack[0], domain=options.domain)
-    row, column, height, width = window
-    inside = stack[:, row : row + height, column : column + width].astype(np.float64)
-    means = inside.mean(axis=(1, 2))
-    deviations = inside.std(axis=(1, 2))
-    variation = np.divide(deviations, means, out=np.zeros_like(means), where=means > 0)
-    return {"id": record.id, "window": list(window), "variation": variation.tolist()}
+    return {"id": record.id, "window": list(window), "variation": variation(stack, window)}

@@ -14,7 +14,8 @@ from typing_extensions import Self
 from busaug.config import LOOSE_MAX, OutputConfig
 from busaug.data.archives import is_member
 from busaug.data.catalog import CATALOG_FILE, Catalog, Record
-from busaug.data.images import Pixels, encode_png, pixel_hash
+from busaug.data.decoders.levels import Pixels
+from busaug.data.images import encode_png, pixel_hash
 from busaug.data.tar import TarWriter
 from busaug.data.webdataset import add_sample, check_ids, member
 from busaug.errors import InputError

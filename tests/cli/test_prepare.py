@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import sys
 
+import numpy as np
 import pytest
+from data import miniatures
+from data.test_dicom import dicom
 
 from busaug.cli import app
 from busaug.data.catalog import Catalog
+from busaug.data.images import read_gray
 from busaug.data.phantom import write_phantoms
+from busaug.data.readers import READERS
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +84,36 @@ def test_bad_input_is_one_line_and_code_2(
     assert problems.count("\n") == 1
     assert message in problems
     assert not (tmp_path / "out").exists()
+
+
+def test_every_layout_is_named_in_the_help():
+    from inspect import signature
+
+    from busaug.cli.prepare import prepare
+
+    (option,) = signature(prepare, eval_str=True).parameters["layout"].annotation.__metadata__
+    assert all(f" {reader.name}" in option.help for reader in READERS)
+
+
+def test_unfit_and_burnt_in_images_are_told(tmp_path, monkeypatch, capsys):
+    source = miniatures.bus_uclm(tmp_path / "uclm")
+    _, text, _ = run(monkeypatch, capsys, "prepare", source, tmp_path / "a", "--no-overlays")
+    assert "unfit, dropped      Doppler frame 1, combined frame 2" in text
+    loops = tmp_path / "loops"
+    for number in range(4):
+        for label in ("benign", "malignant"):
+            seed = 10 * number + 100 * (label == "benign")
+            pixels = np.stack([miniatures.picture(seed + frame) for frame in range(3)])
+            file = loops / label / f"{number}.dcm"
+            dicom(file, pixels, frames=3, BurnedInAnnotation="YES")
+    code, _, problems = run(
+        monkeypatch, capsys, "prepare", loops, tmp_path / "b", "--frame", "last"
+    )
+    assert code == 0
+    assert "8 DICOM images declared to have burnt-in annotation" in problems
+    catalog = Catalog.load(tmp_path / "b")
+    pixels = read_gray(catalog.path(catalog.by_id["loops-malignant-0003"])).pixels
+    np.testing.assert_array_equal(pixels, miniatures.picture(32))
+    code, _, problems = run(monkeypatch, capsys, "prepare", loops, tmp_path / "c", "--frame", "0")
+    assert code == 2
+    assert "unknown frame '0'" in problems

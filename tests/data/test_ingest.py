@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data.miniatures import picture, put
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 from busaug.data.catalog import Catalog, shared_groups
 from busaug.data.images import pixel_hash, read_gray, read_mask
@@ -18,17 +18,6 @@ from busaug.data.ingest import PrepareSummary, prepare
 from busaug.errors import BusaugError, InputError, OutputError
 from busaug.files import read_jsonl
 from busaug.runfolder import read_run
-
-
-def picture(seed, dtype=np.uint8, shape=(48, 56)):
-    smooth = gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 3)
-    full = np.iinfo(dtype).max
-    return (full * (smooth - smooth.min()) / np.ptp(smooth)).astype(dtype)
-
-
-def put(path: Path, array):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path)
 
 
 def make_busi(root: Path, per_class=4, first_seed=0):

@@ -9,9 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from busaug.data.readers.breast import BreastReader
+from busaug.data.readers.breastmnist import BreastMnistReader
+from busaug.data.readers.bus_bra import BusBraReader
+from busaug.data.readers.bus_uclm import BusUclmReader
 from busaug.data.readers.busi import BusiReader
+from busaug.data.readers.csv_table import CsvReader
+from busaug.data.readers.curated_busi import CuratedBusiReader
 from busaug.data.readers.folder import FolderReader
+from busaug.data.readers.gdph_sysucc import GdphSysuccReader
 from busaug.data.readers.listing import Found, readable_folder
+from busaug.data.readers.oasbud import OasbudReader
+from busaug.data.readers.udiat import UdiatReader
 from busaug.errors import InputError
 
 __all__ = ["AUTO", "READERS", "Found", "Reader", "choose_reader"]
@@ -36,7 +45,19 @@ class Reader(Protocol):
         ...
 
 
-READERS: Sequence[Reader] = (BusiReader(), FolderReader())
+READERS: Sequence[Reader] = (
+    BusiReader(),
+    CuratedBusiReader(),
+    UdiatReader(),
+    BusBraReader(),
+    BreastReader(),
+    BusUclmReader(),
+    BreastMnistReader(),
+    OasbudReader(),
+    GdphSysuccReader(),
+    CsvReader(),
+    FolderReader(),
+)
 """In the order in which ``auto`` tries them: the most particular layout first."""
 
 

@@ -8,7 +8,7 @@ ids, and many near-duplicates: groups come from the pictures alone.
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from busaug.data.readers.listing import Found, class_folders, list_class
 
@@ -24,7 +24,7 @@ class BusiReader:
     looks_for = "files such as 'benign/benign (12).png' in the folders benign, malignant, normal"
 
     def matches(self, folder: Path) -> bool:
-        return any(_IMAGE_NAME.match(found.path.name) for found in self.read(folder))
+        return any(_IMAGE_NAME.match(PurePosixPath(f.key).name) for f in self.read(folder))
 
     def read(self, folder: Path) -> list[Found]:
         root = _root(folder)
