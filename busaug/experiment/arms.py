@@ -54,6 +54,8 @@ class Arm:
     name: str
     like: str
     """The known arm it is, or started from."""
+    images: str
+    """The set of its images: an arm that only sees them otherwise shares those of ``like``."""
     config: Config
     """Of the style transfer; the other arms take size, seed and threads from it."""
     inputs: InputsConfig
@@ -106,7 +108,8 @@ def _resolve(entry: ArmConfig, experiment: ExperimentConfig) -> Arm:
     inputs = experiment.inputs
     if entry.srad_scale is not None:
         inputs = inputs.model_copy(update={"srad_scale": entry.srad_scale})
-    return Arm(entry.name, entry.like, load_config(overrides=overrides), inputs)
+    images = entry.name if entry.settings else entry.like
+    return Arm(entry.name, entry.like, images, load_config(overrides=overrides), inputs)
 
 
 def flattened(values: Mapping[str, Any], start: str = "") -> Settings:

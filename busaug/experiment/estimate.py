@@ -37,7 +37,9 @@ class Estimate:
 def estimate(study: Study) -> Estimate:
     """Time a work unit of every styled arm, a batch of features and a job on real images."""
     torch.set_num_threads(study.config.threads)
-    images, seconds = {}, {}
+    images: dict[str, int] = {}
+    seconds: dict[str, float] = {}
+    made: set[str] = set()
     with console.progress("pilots", len(study.arms) + 2) as advance:
         feature_s = _feature_seconds(study)
         advance()
@@ -47,6 +49,9 @@ def estimate(study: Study) -> Estimate:
         for arm in study.arms:
             with console.hushed():
                 images[arm.name], making_s = _set(study, arm)
+            if arm.images in made:
+                making_s = 0.0
+            made.add(arm.images)
             jobs = sum(job.arm == arm.name for job in study.jobs)
             seen = real + images[arm.name]
             seconds[arm.name] = making_s + feature_s * seen + jobs * job_s * seen / real

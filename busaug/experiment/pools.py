@@ -43,7 +43,7 @@ class Pools:
         self._last: tuple[Arm, Samples] | None = None
 
     def set_folder(self, arm: Arm) -> Path:
-        return self._out / SETS / arm.name
+        return self._out / SETS / arm.images
 
     def of(self, arm: Arm) -> Samples:
         """Raises InputError where the arm's set has not one accepted image."""

@@ -96,7 +96,7 @@ class _Run:
 
     def _make_sets(self) -> None:
         parts = range(len(self.study.parts))
-        arms = [arm for arm in self.study.arms if arm.synthesises]
+        arms = list({arm.images: arm for arm in self.study.arms if arm.synthesises}.values())
         # The one part of all pairs is made by all processes together.
         together = [arm for arm in arms if arm.styled and len(parts) == 1]
         for arm in together:
@@ -114,7 +114,7 @@ class _Run:
         weights = self.study.weights[arm.config.style.backbone] if arm.styled else None
         folder = part_folder(self.pools.set_folder(arm), part)
         make_part(arm, self.study.parts[part], folder, weights, comm)
-        self.log.add(set=arm.name, part=part, seconds=round(time.perf_counter() - begin, 4))
+        self.log.add(set=arm.images, part=part, seconds=round(time.perf_counter() - begin, 4))
 
     def _not_done(self, jobs: Sequence[Job]) -> list[Job]:
         """What is left, told by one process to all."""
@@ -155,15 +155,18 @@ class _Run:
         with agreed(self.comm):
             if self.comm.is_root:
                 claims.clear()
-        with orderly_termination(), console.progress(what, len(tasks)) as advance:
+        with console.progress(what, len(tasks)) as advance:
             shown = 0
-            for number in claims.take(range(len(tasks))):
-                with console.hushed() if hushed else contextlib.nullcontext():
-                    do(tasks[number])
-                # tasks come in order: those before this one are taken, by this process or others
-                advance(number + 1 - shown)
-                shown = number + 1
-        self.comm.barrier()
+            with orderly_termination():
+                for number in claims.take(range(len(tasks))):
+                    with console.hushed() if hushed else contextlib.nullcontext():
+                        do(tasks[number])
+                    # tasks come in order: those before are taken, by this process or others
+                    advance(number + 1 - shown)
+                    shown = number + 1
+            self.comm.barrier()
+            if shown < len(tasks):
+                advance(len(tasks) - shown)
         with agreed(self.comm):
             if self.comm.is_root:
                 claims.remove()

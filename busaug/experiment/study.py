@@ -105,6 +105,7 @@ class Study:
             "arms": {
                 arm.name: {
                     "like": arm.like,
+                    "images": arm.images,
                     "recipe": arm.recipe,
                     "recipe_hash": canonical_hash(arm.recipe),
                     "inputs": arm.inputs.model_dump(mode="json"),
