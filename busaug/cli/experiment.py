@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from busaug.cli.experiment_audit import audit
+from busaug.cli.experiment_quality import quality
 from busaug.cli.experiment_table import table
 
 experiment = typer.Typer(
@@ -12,5 +13,5 @@ experiment = typer.Typer(
     help="Compare augmentations by experiment, and look into published comparisons.",
     no_args_is_help=True,
 )
-for command in (table, audit):
+for command in (table, quality, audit):
     experiment.command()(command)
