@@ -87,7 +87,7 @@ def test_a_set_of_the_same_images_is_at_no_distance(found: dict[str, Any]) -> No
     assert rows["other classes", "benign"]["spectrum_db"] > 0
     text = markdown(quality_tables(found))
     assert "| same | benign | 3 / 3 |" in text
-    assert "| real halves | benign | 1 / 2 | undefined | undefined | undefined |" in text
+    assert "| real halves | benign | 2 / 1 | undefined | undefined | undefined |" in text
 
 
 def test_copies_of_another_case_are_told_from_copies_of_the_own(found: dict[str, Any]) -> None:
