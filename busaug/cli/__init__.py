@@ -38,6 +38,7 @@ def experiment_commands() -> list[Callable[..., None]]:
     """The commands of ``busaug experiment``, likewise."""
     from busaug.cli.experiment import run
     from busaug.cli.experiment_audit import audit
+    from busaug.cli.experiment_quality import quality
     from busaug.cli.experiment_table import table
 
-    return [run, table, audit]
+    return [run, table, quality, audit]

@@ -45,7 +45,6 @@ def table(
     from busaug import console
     from busaug.errors import InputError
     from busaug.experiment import render
-    from busaug.experiment.tables import tables
     from busaug.files import write_json, write_text
 
     if update:
@@ -65,7 +64,7 @@ def table(
         results = dict(render.read_results(source))
     if save is not None:
         write_json(save, results)
-    shown = tables(results, section or ())
+    shown = render.tables_of(results, section or ())
     if form == "terminal":
         if out is not None:
             raise InputError(

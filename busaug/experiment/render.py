@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from busaug.errors import InputError
+from busaug.experiment.quality_tables import quality_tables
 from busaug.experiment.summary import FORMAT
 from busaug.experiment.tables import Table, tables
 from busaug.files import read_json
+from busaug.quality.measure import FORMAT as QUALITY_FORMAT
 
 _BLOCK = re.compile(r"<!-- results: (\S+)((?: [\w-]+)*) -->\n.*?<!-- end of results -->", re.DOTALL)
 _INTERVAL = re.compile(r"\[(\S+), (\S+)\]")
@@ -32,14 +34,21 @@ p { color: #5d6b7a; font-size: .85rem; margin: .2rem 0 }
 
 
 def read_results(file: Path) -> Mapping[str, Any]:
-    """A file of ``busaug experiment table --save``; InputError for anything else."""
+    """A file of ``busaug experiment table --save`` or ``quality --save``; InputError for others."""
     found = read_json(file)
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(found, dict) or found.get("format") not in (FORMAT, QUALITY_FORMAT):
         raise InputError(
-            f"{file} is no results file of this version ({FORMAT!r})",
+            f"{file} is no results file of this version ({FORMAT!r} or {QUALITY_FORMAT!r})",
             remedy="Make it with 'busaug experiment table OUT --save FILE'",
         )
     return found
+
+
+def tables_of(results: Mapping[str, Any], sections: Sequence[str] = ()) -> list[Table]:
+    """The tables of a results file; of a quality file always all."""
+    if results["format"] == QUALITY_FORMAT:
+        return quality_tables(results)
+    return tables(results, sections)
 
 
 def markdown(shown: Iterable[Table], *, level: int = 3) -> str:
@@ -130,7 +139,7 @@ def updated(document: str, folder: Path) -> str:
 
     def remade(block: re.Match[str]) -> str:
         file, sections = block.group(1), block.group(2).split()
-        shown = tables(read_results(folder / file), sections)
+        shown = tables_of(read_results(folder / file), sections)
         names = "".join(f" {name}" for name in sections)
         return f"<!-- results: {file}{names} -->\n\n{markdown(shown)}\n<!-- end of results -->"
 

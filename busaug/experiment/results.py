@@ -41,7 +41,7 @@ class JobResult:
     fold: int
     predictions: Predictions
     train: int
-    """Real images trained on."""
+    """Images trained on: the real ones, or where there are none the synthetic ones."""
 
     @property
     def turn(self) -> tuple[int, int]:
@@ -107,7 +107,8 @@ def _job(row: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> JobRes
                 remedy="Remove the folder and run the job again",
             )
     condition = Condition(row["budget"], row["protocol"], row["arm"], float(row["ratio"]))
-    return JobResult(condition, row["seed"], row["fold"], predictions, row["train"]["real"])
+    train = row["train"]["real"] or row["train"]["synthetic"]
+    return JobResult(condition, row["seed"], row["fold"], predictions, train)
 
 
 def read_predictions(file: Path, classes: Sequence[str]) -> Predictions:

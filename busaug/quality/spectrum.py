@@ -27,8 +27,8 @@ def radial_spectrum(image: npt.NDArray[np.floating], bins: int = 32) -> Floats:
     ring = np.minimum((radius * 2 * bins).astype(np.int64), bins)  # beyond Nyquist: not kept
     counts = np.bincount(ring.ravel(), minlength=bins + 1)[:bins].astype(np.float64)
     sums = np.bincount(ring.ravel(), power.ravel(), minlength=bins + 1)[:bins]
-    spectrum: Floats = np.divide(sums, counts, out=np.full(bins, np.nan), where=counts > 0)
-    return spectrum
+    means: Floats = np.divide(sums, counts, out=np.full(bins, np.nan), where=counts > 0)
+    return means
 
 
 def spectral_distance(one: Floats, other: Floats) -> float:

@@ -1,0 +1,106 @@
+"""The tables of a file of ``busaug experiment quality``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from busaug.experiment.tables import UNDEFINED, Table
+
+Row = Mapping[str, Any]
+
+
+def quality_tables(found: Row) -> list[Table]:
+    """Setting, speckle, distances, memorisation and localisation, as far as there are any."""
+    made = [_setting(found), _despeckling(found), _distances(found), _memory(found)]
+    return [table for table in (*made, _localisation(found)) if table.rows]
+
+
+def _setting(found: Row) -> Table:
+    images = ", ".join(f"{name} {count}" for name, count in found["images"].items())
+    rows = (
+        ("images", images),
+        ("side", f"{found['size']} px"),
+        ("features", f"ResNet-50, {found['weights']}, pooled"),
+        ("explained", str(found["predictor"])),
+        ("busaug", str(found["busaug"])),
+    )
+    return Table("Image quality", ("", ""), rows)
+
+
+def _despeckling(found: Row) -> Table:
+    names = ("snr", "enl", "cnr", "edges")
+    rows = tuple(
+        (str(row["scale"] or "before"), *(_number(row[name]) for name in names))
+        for row in found["despeckling"]
+    )
+    note = "Medians over images; SNR and ENL in each image's quietest window, CNR with a mask only."
+    columns = ("scale", "speckle SNR", "ENL", "CNR of the lesion", "edges kept")
+    return Table("Speckle before and after SRAD", columns, rows, (note,))
+
+
+def _distances(found: Row) -> Table:
+    rows = tuple(
+        (
+            row["set"],
+            row["class"],
+            f"{row['images']} / {row['real']}",
+            _number(row["kid"], 4),
+            _number(row["frechet"]),
+            _number(row["spectrum_db"]),
+        )
+        for row in found["distances"]
+    )
+    notes = (
+        "KID is unbiased, so that sets of one distribution may fall below zero. The halves are the "
+        "floor, the other classes a yardstick.",
+        "The Frechet distance is undefined where a set has no more images than there are features "
+        "(2048).",
+    )
+    columns = ("set", "class", "images / real", "KID", "Frechet", "spectrum, dB")
+    return Table("Distances to the real images of the class", columns, rows, notes, heads=2)
+
+
+def _memory(found: Row) -> Table:
+    rows = tuple(
+        (
+            row["set"],
+            str(row["images"]),
+            _number(row["nearer_to_another"]),
+            _number(row["cosine_own"]),
+            _number(row["cosine_other"]),
+            _number(row["ssim_other_max"]),
+            str(row["near_duplicates_of_another"]),
+        )
+        for row in found["memory"]
+    )
+    columns = (
+        "set",
+        "images",
+        "nearer to another case",
+        "cosine, own case",
+        "cosine, another",
+        "SSIM to another, highest",
+        "near-duplicates of another",
+    )
+    return Table("Memorisation", columns, rows)
+
+
+def _localisation(found: Row) -> Table:
+    rows = tuple(
+        (
+            row["set"],
+            row["method"],
+            str(row["images"]),
+            _number(row["mass"]),
+            _number(row["pointing"]),
+            _number(row["area"]),
+        )
+        for row in found["localisation"]
+    )
+    columns = ("set", "method", "images", "mass in the lesion", "pointing game", "lesion's area")
+    return Table("Relevance on the lesion", columns, rows, heads=2)
+
+
+def _number(value: float | None, decimals: int = 3) -> str:
+    return UNDEFINED if value is None else f"{value:.{decimals}f}"
