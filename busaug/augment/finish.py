@@ -79,6 +79,7 @@ def _summary(job: Job, out: Path, balance: float, rows: Iterable[Row]) -> dict[s
         "pretrained": job.weights.pretrained,
         "explainer": job.predictor.name if job.predictor else None,
         "balance": balance,
+        "unmasked": job.unmasked,
         "planned": planned,
         "accepted": by_class.total(),
         "accepted_by_class": dict(sorted(by_class.items())),

@@ -66,6 +66,12 @@ def augment_section(
     rows = rows_of(run, "manifest.jsonl", notes)
     if not rows:
         return None
+    if run.summary.get("unmasked"):
+        notes.add(
+            run,
+            "its Catalog has no overlay masks: burnt-in text and calipers, if there were any, were"
+            " restyled like tissue",
+        )
     accepted = [row for row in rows if row.get("accepted")]
     for row in rows:
         if str(row.get("reason") or "").startswith("unreadable"):
