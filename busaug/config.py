@@ -44,7 +44,14 @@ class SradConfig(Section):
 class StyleConfig(Section):
     """The style-transfer loss and its optimisation (docs/optimiser.md has the evidence)."""
 
-    size: int = Field(224, ge=32, le=4096, description="side of the square image, pixels")
+    size: int = Field(224, ge=32, le=4096, description="longest side of an image, pixels")
+    aspect: Literal["square", "native"] = Field(
+        "square", description="square: squashed; native: the content's own aspect ratio"
+    )
+    levels: int = Field(1, ge=1, le=6, description="of the pyramid, each half the next one's side")
+    coarse: float = Field(
+        0.5, gt=0.0, lt=1.0, description="share of the evaluations made at the coarser levels"
+    )
     backbone: Literal["resnet50", "vgg19"] = "resnet50"
     layers: str = Field("default", description="layer set of the backbone: default, shallow, deep")
     softmax: bool = Field(False, description="smooth activations by a softmax a layer (SWAG)")
@@ -173,6 +180,16 @@ class Config(Section):
     def _single_reference(self) -> Config:
         if self.style.fusion == "SR" and self.style.references != 1:
             raise ValueError("style.fusion SR takes exactly one reference: set style.references=1")
+        return self
+
+    @model_validator(mode="after")
+    def _coarsest_level(self) -> Config:
+        side = self.style.size // 2 ** (self.style.levels - 1)
+        if side < 32:
+            raise ValueError(
+                f"style.levels={self.style.levels} of style.size={self.style.size} begin at"
+                f" {side} px, and 32 is the least"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The device a run computes on."""
+"""The device a run computes on, and what it says when its memory is used up."""
 
 from __future__ import annotations
 
@@ -16,3 +16,17 @@ def open_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise InputError(f"device {name!r} cannot be used: {reason}", remedy="Use cpu") from error
     return device
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory could not be had, on a device or on the host."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # The host's allocator has no type of its own for it.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def release_memory() -> None:
+    """Give back what torch keeps of a device's memory for later use."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -11,6 +11,7 @@ from busaug.augment.inputs import Loader
 from busaug.augment.plan import Pair, plan_pairs
 from busaug.config import Config
 from busaug.data.catalog import Catalog
+from busaug.data.images import Extent
 from busaug.distributed.communicator import Communicator, agreed
 from busaug.errors import InputError
 from busaug.seeding import draw, torch_draw
@@ -18,41 +19,59 @@ from busaug.style.baselines import elements_balance, layer_weights
 from busaug.style.calibrate import balance, gradient_ratio
 from busaug.style.features import FeatureExtractor
 from busaug.style.objective import Objective
-from busaug.style.targets import style_targets
+from busaug.style.targets import targets_of
+
+SIZE_MAX = 448
+"""Larger images are reduced to this for calibration: the balance grows with the positions."""
 
 
 def calibrate(
     training: Catalog, config: Config, extractor: FeatureExtractor, comm: Communicator
 ) -> float:
-    """beta': what ``style.balance`` says.
-
+    """Beta' of a square image of ``style.size``: what ``style.balance`` says.
 
     Calibrated, the median gradient ratio over ``style.calibration_pairs`` seeded training pairs.
     The classes share the pairs evenly and one value serves them all. A pair with an unreadable
     image is passed over; InputError where none is left. Collective: the processes share the pairs,
     each of which is measured alone, so that the value does not depend on their number.
     """
+    size = config.style.size
+    measured = min(size, SIZE_MAX)
+    larger = balance_share(extractor, (size, size), measured)
     if config.style.balance == "elements":
-        with torch.no_grad():
-            size = config.style.size
-            blank = torch.zeros(1, 1, size, size, device=extractor.device)
-            return elements_balance(extractor(blank)[extractor.content_layer])
+        blank = torch.zeros(1, 1, measured, measured)
+        return elements_balance(dict(extractor.stream(blank))[extractor.content_layer]) * larger
     with agreed(comm):
         mine = calibration_pairs(training, config)[comm.rank :: comm.size]
-        found = _ratios(mine, training, config, extractor)
+        found = _ratios(mine, training, config, extractor, measured)
     ratios = [ratio for part in comm.gather(found) for ratio in part]
     if not ratios:
         raise InputError("no training image can be read", remedy="Check the Catalog's files")
-    return balance(torch.tensor(ratios))
+    return balance(torch.tensor(ratios)) * larger
+
+
+def balance_share(extractor: FeatureExtractor, extent: Extent, size: int) -> float:
+    """Balance of images of an extent over that of squares of ``size``.
+
+    The content loss is a sum over positions, the style loss compares means over them: the balance
+    grows with the positions of the content layer (docs/resolution.md has it measured).
+    """
+    rows, columns = extractor.grids(extent)[extractor.content_layer]
+    square = extractor.grids((size, size))[extractor.content_layer]
+    return rows * columns / (square[0] * square[1])
 
 
 def _ratios(
-    pairs: Sequence[Pair], training: Catalog, config: Config, extractor: FeatureExtractor
+    pairs: Sequence[Pair],
+    training: Catalog,
+    config: Config,
+    extractor: FeatureExtractor,
+    size: int,
 ) -> list[float]:
-    """The gradient ratio of each pair that can be read."""
+    """The gradient ratio of each pair that can be read, as of squares of ``size``."""
     ratios: list[float] = []
     style = config.style
-    loader = Loader(training, config, extractor)
+    loader = Loader(training, config, extractor, size=size)
     with console.progress("calibrate", len(pairs)) as advance:
         for pair in pairs:
             try:
@@ -61,21 +80,15 @@ def _ratios(
                 advance()
                 continue
             content, references = inputs.content, inputs.references
-            with torch.no_grad():
-                features = extractor(content.pixels)
-                targets = style_targets(
-                    extractor(references.pixels),
-                    extractor.style_layers,
-                    style.fusion,
-                    references.kept,
-                )
+            targets = targets_of(extractor, references.pixels, style.fusion, references.kept)
+            features = dict(extractor.stream(content.pixels))
             generator = torch_draw(config.seed, "calibration-noise", pair.content.sha256)
             noise = torch.rand(content.pixels.shape, generator=generator).to(extractor.device)
             weights = layer_weights(features, extractor.style_layers, style.layer_weights)
             at_content = features[extractor.content_layer]
             objective = Objective(extractor, at_content, targets, weights, kept=content.kept)
             ratio = gradient_ratio(objective, content.laid_over(noise), content.overlays)
-            ratios += ratio.tolist()
+            ratios += (ratio / balance_share(extractor, inputs.extent, size)).tolist()
             advance()
     return ratios
 

@@ -13,28 +13,33 @@ from torch import Tensor
 from torch.nn import functional
 
 from busaug.augment.cache import TensorCache
+from busaug.augment.calibration import balance_share
+from busaug.augment.fallback import within_memory
 from busaug.augment.gate import compare, reject_reason
 from busaug.augment.inputs import CoveredError, Images, Loader, PairInputs
 from busaug.augment.maps import RelevanceMaps
 from busaug.augment.plan import Pair, Unit, pair_seed
 from busaug.config import Config
 from busaug.data.catalog import Catalog, Record
+from busaug.data.images import Extent
 from busaug.errors import InputError
 from busaug.seeding import key_digest, torch_draw
 from busaug.style.baselines import layer_weights, luma, mixed
 from busaug.style.features import FeatureExtractor
 from busaug.style.objective import Losses, Objective
 from busaug.style.optimise import Minimum, minimise
+from busaug.style.pyramid import carried, level_evaluations, reduced
 from busaug.style.targets import (
     Targets,
     stack_targets,
-    style_targets,
     targets_as_tensors,
     targets_from_tensors,
+    targets_of,
 )
 from busaug.trace import span
 
 CURVE_POINTS = 24
+OUT_OF_MEMORY = "out of memory"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,55 +109,82 @@ class Engine:
         self._kept = kept
 
     def run(self, unit: Unit) -> list[Outcome]:
-        """Outcomes in the order of the unit's pairs; a pair with a bad file is rejected alone."""
+        """Outcomes in the order of the unit's pairs; a pair that fails is rejected alone."""
         outcomes: dict[int, Outcome] = {}
-        loaded: list[PairInputs] = []
+        batches: dict[Extent, list[PairInputs]] = {}
         for pair in unit.pairs:
             try:
                 with span("load"):
-                    loaded.append(self.loader.pair(pair))
+                    inputs = self.loader.pair(pair)
+                batches.setdefault(inputs.extent, []).append(inputs)
             except InputError as error:
                 what = "covered" if isinstance(error, CoveredError) else "unreadable"
                 reason = f"{what}: {self.catalog.without_root(error.what)}"
                 outcomes[pair.index] = Outcome(pair, None, None, reason)
-        if loaded:
-            contents = self.loader.batch([inputs.content for inputs in loaded])
-            objective = self.objective(loaded, contents)
-            start = self._start([inputs.pair for inputs in loaded], contents)
-            with span("optimise"):
-                minimum = minimise(objective, start, self.config.style, contents.overlays)
-            for row, inputs in enumerate(loaded):
-                outcomes[inputs.pair.index] = self._judge(inputs, minimum, row)
+        for loaded in batches.values():
+            made = within_memory(self._make, loaded)
+            for inputs, outcome in zip(loaded, made, strict=True):
+                failed = Outcome(inputs.pair, None, None, OUT_OF_MEMORY)
+                outcomes[inputs.pair.index] = outcome or failed
         return [outcomes[pair.index] for pair in unit.pairs]
+
+    def _make(self, loaded: Sequence[PairInputs]) -> list[Outcome]:
+        """The outcomes of pairs of one extent, as one batch."""
+        style = self.config.style
+        pairs = [inputs.pair for inputs in loaded]
+        evaluations = level_evaluations(style)
+        coarser: tuple[Tensor, Tensor] | None = None  # start and result of the level below
+        finest = self._start(pairs, self.loader.batch([each.content for each in loaded]))
+        for level, count in enumerate(evaluations):
+            contents = self.loader.batch([each.levels[level].content for each in loaded])
+            objective = self.objective(loaded, contents, level)
+            rows, columns = contents.pixels.shape[-2:]
+            plain = contents.laid_over(reduced(finest, (rows, columns)))
+            start = plain if coarser is None else contents.laid_over(carried(plain, *coarser))
+            settings = style.model_copy(update={"iterations": count})
+            with span("optimise"):
+                minimum = minimise(objective, start, settings, contents.overlays)
+            coarser = (plain, minimum.images)
+        if len(evaluations) > 1:
+            # Falls are told from where the image began, not from what coarser levels gave.
+            with torch.no_grad():
+                minimum = minimum.begun_at(objective.losses(plain))
+        return [self._judge(inputs, minimum, row) for row, inputs in enumerate(loaded)]
 
     def explain(self, record: Record) -> None:
         """Have the relevance of a content on disk; one that cannot be read is passed over."""
         if self.maps is not None and record not in self.maps:
             with contextlib.suppress(InputError):
-                self.maps.weights(record, self.loader.images([record]).pixels[0])
+                self.maps.weights(record, self.loader.content(record).pixels[0])
 
     def targets(self, references: Images) -> Targets:
         """Style targets of one reference set."""
-        with span("targets"), torch.no_grad():
-            features = self.extractor(references.pixels)
-            layers, fusion = self.extractor.style_layers, self.config.style.fusion
-            return style_targets(features, layers, fusion, references.kept)
+        with span("targets"):
+            return targets_of(
+                self.extractor, references.pixels, self.config.style.fusion, references.kept
+            )
 
-    def _targets(self, inputs: PairInputs) -> Targets:
+    def _targets(self, inputs: PairInputs, level: int) -> Targets:
         """The same, from disk where they are kept."""
+        references = inputs.levels[level].references
         if self._kept is None:
-            return self.targets(inputs.references)
-        key = key_digest(*(record.sha256 for record in inputs.pair.references)).hex()
-        tensors = self._kept.fetch(key, lambda: targets_as_tensors(self.targets(inputs.references)))
+            return self.targets(references)
+        records = (record.sha256 for record in inputs.pair.references)
+        key = key_digest(*references.pixels.shape[-2:], *records).hex()
+        tensors = self._kept.fetch(key, lambda: targets_as_tensors(self.targets(references)))
         moved = {name: tensor.to(self.extractor.device) for name, tensor in tensors.items()}
         return targets_from_tensors(moved, self.extractor.style_layers)
 
-    def objective(self, loaded: Sequence[PairInputs], contents: Images) -> Objective:
-        """What the pairs are optimised for; ``contents`` are theirs as one batch."""
+    def objective(
+        self, loaded: Sequence[PairInputs], contents: Images, level: int = -1
+    ) -> Objective:
+        """What the pairs are optimised for at a level, by default the finest.
+
+        ``contents`` are theirs there as one batch.
+        """
         style = self.config.style
-        targets = stack_targets([self._targets(inputs) for inputs in loaded])
-        with torch.no_grad():
-            features = self.extractor(contents.pixels)
+        targets = stack_targets([self._targets(inputs, level) for inputs in loaded])
+        features = dict(self.extractor.stream(contents.pixels))
         content = features[self.extractor.content_layer]
         relevance = None
         if self.maps is not None:
@@ -162,7 +194,9 @@ class Engine:
         if style.content_target == "mixture":
             content = mixed(content, self._generators("mixture", [each.pair for each in loaded]))
         by_layer = layer_weights(features, self.extractor.style_layers, style.layer_weights)
-        style_weights = style.gamma * self.balance * by_layer
+        rows, columns = contents.pixels.shape[-2:]
+        share = balance_share(self.extractor, (rows, columns), style.size)
+        style_weights = style.gamma * self.balance * share * by_layer
         return Objective(self.extractor, content, targets, style_weights, relevance, contents.kept)
 
     def _start(self, pairs: Sequence[Pair], contents: Images) -> Tensor:

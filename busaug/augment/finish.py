@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from busaug.augment.framing import extent_of
 from busaug.augment.job import Job
 from busaug.augment.manifest import Manifest, Row
 from busaug.augment.plan import Plan
@@ -39,12 +40,13 @@ def finish(
 
 def save_catalog(run: RunFolder, rows: Iterable[Row], job: Job) -> None:
     """Write the accepted images as ``catalog.jsonl``: training rows in their content's group."""
-    size, source = job.config.style.size, job.catalog.by_id
+    style, source = job.config.style, job.catalog.by_id
     records = []
     for row in rows:
         if not row["accepted"]:
             continue
         content = source[row["content"]]
+        height, width = extent_of(content, style.size, style.aspect)
         records.append(
             Record(
                 id=row["id"],
@@ -53,8 +55,8 @@ def save_catalog(run: RunFolder, rows: Iterable[Row], job: Job) -> None:
                 group=content.group,
                 split="train",
                 sha256=row["sha256"],
-                width=size,
-                height=size,
+                width=width,
+                height=height,
                 bit_depth=content.bit_depth,
                 source=f"{SOURCE} {run.hash[:12]}",
             )
@@ -79,6 +81,7 @@ def _summary(job: Job, out: Path, balance: float, rows: Iterable[Row]) -> dict[s
         "pretrained": job.weights.pretrained,
         "explainer": job.predictor.name if job.predictor else None,
         "balance": balance,
+        "unmasked": job.unmasked,
         "planned": planned,
         "accepted": by_class.total(),
         "accepted_by_class": dict(sorted(by_class.items())),

@@ -20,6 +20,7 @@ from busaug.device import open_device
 from busaug.errors import InputError
 from busaug.explain.predictor import Predictor, imagenet_predictor
 from busaug.models.weights import Weights, file_sha256
+from busaug.runfolder import read_run
 from busaug.style.features import FeatureExtractor
 
 _TARGETS = "targets"
@@ -79,6 +80,18 @@ class Job:
             "weights": self.weights.sha256,
             "explainer": self.predictor.sha256 if self.predictor else None,
         }
+
+    @functools.cached_property
+    def unmasked(self) -> bool:
+        """Whether overlays are to be left alone, but the Catalog tells nothing of any.
+
+        One whose ``prepare`` looked for them and found none is no such case.
+        """
+        if not self.config.style.mask_overlays:
+            return False
+        made = read_run(self.catalog.root) or {}
+        looked = made.get("identity", {}).get("overlays", False)
+        return not looked and all(record.overlay is None for record in self.training.records)
 
     @functools.cached_property
     def _masks_hash(self) -> str:

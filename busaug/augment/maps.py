@@ -10,6 +10,7 @@ from torch import Tensor
 from busaug.augment.cache import TensorCache
 from busaug.config import Config
 from busaug.data.catalog import Record
+from busaug.data.images import SIDE_MIN, resize
 from busaug.explain.predictor import Predictor
 from busaug.explain.relevance import RelevanceModel
 from busaug.explain.weighting import content_weights, spatial_relevance
@@ -20,6 +21,9 @@ FOLDER = "relevance"
 NAME = "weights"
 """Of the tensor in a file of that folder."""
 _LAYER = "layer3"
+_SIDE_MAX = 448
+"""Larger images are explained at this longest side: twice what ImageNet's networks were trained at.
+Their memory stays small, and objects the size that the network knows."""
 
 
 class RelevanceMaps:
@@ -51,6 +55,16 @@ class RelevanceMaps:
         with span("relevance"):
             target = self._predictor.target(record)
             targets = None if target is None else torch.tensor([target])
-            result = self._model(self._predictor.inputs(gray[None].cpu()), targets)
+            result = self._model(self._predictor.inputs(_limited(gray[None].cpu())), targets)
             spatial = spatial_relevance(result.layers[_LAYER])[0]
         return content_weights(spatial, self._config.relevance, self._config.seed, record.sha256)
+
+
+def _limited(images: Tensor) -> Tensor:
+    """Images (B, 1, H, W) with no side above the limit."""
+    rows, columns = images.shape[-2:]
+    longest = max(rows, columns)
+    if longest <= _SIDE_MAX:
+        return images
+    sides = (max(SIDE_MIN, round(side * _SIDE_MAX / longest)) for side in (rows, columns))
+    return resize(images, (next(sides), next(sides)))

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from busaug.augment.framing import extent_of
 from busaug.config import Config
 from busaug.data.catalog import Catalog, Record
 from busaug.errors import InputError
@@ -179,7 +180,7 @@ def plan_pairs(training: Catalog, config: Config) -> Plan:
             )
         if chosen[label]:
             sets = len(pool) if pairs == "all" else pairs
-            classes.append(_ClassPlan(chosen[label], pool, sets))
+            classes.append(_ClassPlan(_by_extent(chosen[label], config), pool, sets))
     return Plan(tuple(classes), config.seed, k, config.plan.unit, pairs == "all")
 
 
@@ -218,3 +219,9 @@ def _choose_contents(training: Catalog, config: Config) -> dict[str, tuple[Recor
     for label in rest[: wanted - sum(counts.values())]:
         counts[label] += 1
     return {label: records[: counts[label]] for label, records in by_class.items()}
+
+
+def _by_extent(records: Sequence[Record], config: Config) -> tuple[Record, ...]:
+    """Contents of one extent beside each other, since only those make a batch."""
+    style = config.style
+    return tuple(sorted(records, key=lambda r: extent_of(r, style.size, style.aspect)))

@@ -102,6 +102,11 @@ def augment(
             console.warn(
                 "no pretrained weights: the features are random, results are of lower quality"
             )
+        if comm.is_root and job.unmasked:
+            console.warn(
+                f"{catalog} has no overlay masks: burnt-in text and calipers, if there are any, are"
+                " restyled like tissue; make the Catalog again with 'busaug prepare'"
+            )
         if dry_run:
             with agreed(comm):
                 if comm.is_root:

@@ -27,6 +27,8 @@ SIDE_MIN = 32
 """Smallest side of an image, pixels."""
 
 FloatImage = npt.NDArray[np.float32]
+Extent = tuple[int, int]
+"""Rows and columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,25 +149,26 @@ def write_mask(path: Path, mask: npt.NDArray[np.bool_]) -> None:
     write_pixels(path, np.where(mask, 255, 0).astype(np.uint8))
 
 
-def resize(images: torch.Tensor, size: int) -> torch.Tensor:
-    """Resample (..., H, W) in [0, 1] to (..., size, size), antialiased bilinear, in [0, 1]."""
-    if images.shape[-2:] == (size, size):
+def resize(images: torch.Tensor, size: int | Extent) -> torch.Tensor:
+    """Resample (..., H, W) in [0, 1] to squares or an extent, antialiased bilinear, in [0, 1]."""
+    extent = (size, size) if isinstance(size, int) else size
+    if images.shape[-2:] == extent:
         return images
     flat = images.reshape(-1, 1, *images.shape[-2:])
     small = torch.nn.functional.interpolate(
-        flat, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+        flat, size=extent, mode="bilinear", antialias=True, align_corners=False
     )
-    return small.clamp(0.0, 1.0).reshape(*images.shape[:-2], size, size)
+    return small.clamp(0.0, 1.0).reshape(*images.shape[:-2], *extent)
 
 
-def load_batch(catalog: Catalog, records: Sequence[Record], size: int) -> torch.Tensor:
-    """The records' images as float32 (B, 1, size, size) in [0, 1], squashed to squares."""
+def load_batch(catalog: Catalog, records: Sequence[Record], size: int | Extent) -> torch.Tensor:
+    """The records' images as float32 (B, 1, H, W) in [0, 1], squashed to squares or an extent."""
     images = [to_float(read_gray(catalog.path(record))) for record in records]
     return torch.stack([resize(torch.from_numpy(image), size) for image in images])[:, None]
 
 
-def load_mask(catalog: Catalog, record: Record, name: str, size: int) -> torch.Tensor:
-    """Share of each pixel that lies inside a record's mask, (1, size, size), as ``load_batch``.
+def load_mask(catalog: Catalog, record: Record, name: str, size: int | Extent) -> torch.Tensor:
+    """Share of each pixel that lies inside a record's mask, (1, H, W), as ``load_batch``.
 
     ``name`` is the mask's path in the Catalog. Raises InputError where it is missing, damaged or
     not of the image's size.
@@ -181,8 +184,8 @@ def load_mask(catalog: Catalog, record: Record, name: str, size: int) -> torch.T
     return resize(torch.from_numpy(mask).float()[None], size)
 
 
-def load_lesion(catalog: Catalog, record: Record, size: int) -> torch.Tensor | None:
-    """A record's lesion, bool (size, size), or None where the Catalog has no mask of it.
+def load_lesion(catalog: Catalog, record: Record, size: int | Extent) -> torch.Tensor | None:
+    """A record's lesion, bool (H, W), or None where the Catalog has no mask of it.
 
     Errors as ``load_mask``.
     """

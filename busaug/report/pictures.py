@@ -12,20 +12,20 @@ from matplotlib import colormaps
 from PIL import Image
 from torch.nn import functional as F
 
-from busaug.data.images import FloatImage, read_gray, resize, to_float
+from busaug.data.images import Extent, FloatImage, read_gray, resize, to_float
 
 SIDE_MAX = 320
 """Longest side of an embedded image, pixels; larger ones are reduced."""
 _MAP = colormaps["inferno"]
 
 
-def load_gray(path: Path, size: int | None = None) -> FloatImage:
-    """An image file as (H, W) in [0, 1], squashed to a square of ``size`` where one is given.
+def load_gray(path: Path, extent: Extent | None = None) -> FloatImage:
+    """An image file as (H, W) in [0, 1], brought to an extent where one is given.
 
     Raises InputError where it cannot be read.
     """
     image = to_float(read_gray(path))
-    return image if size is None else resize(torch.from_numpy(image), size).numpy()
+    return image if extent is None else resize(torch.from_numpy(image), extent).numpy()
 
 
 def gray_uri(image: FloatImage, side: int = SIDE_MAX) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from busaug.augment import maps
 from busaug.augment.cache import read_tensors
+from busaug.augment.framing import extent_of
 from busaug.data.catalog import Catalog
 from busaug.data.images import FloatImage
 from busaug.errors import InputError
@@ -66,6 +67,12 @@ def augment_section(
     rows = rows_of(run, "manifest.jsonl", notes)
     if not rows:
         return None
+    if run.summary.get("unmasked"):
+        notes.add(
+            run,
+            "its Catalog has no overlay masks: burnt-in text and calipers, if there were any, were"
+            " restyled like tissue",
+        )
     accepted = [row for row in rows if row.get("accepted")]
     for row in rows:
         if str(row.get("reason") or "").startswith("unreadable"):
@@ -203,7 +210,10 @@ def _source(run: Run, catalog: Catalog | None, name: str, notes: Notes) -> Float
     record = catalog.by_id.get(name)
     try:
         if record is not None:
-            return load_gray(catalog.path(record), run.setting("style", "size"))
+            extent = extent_of(
+                record, run.setting("style", "size"), run.setting("style", "aspect") or "square"
+            )
+            return load_gray(catalog.path(record), extent)
     except InputError:
         pass
     notes.add(run, f"the source image {name} is missing or unreadable")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from busaug.data.images import SIDE_MIN, Extent
 from busaug.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from busaug.models.weights import Backbone, Weights
 from busaug.style.backbones import BACKBONES, truncate
 
 Features = dict[str, Tensor]
 """Layer name to (B, N, h, w)."""
+
+_MAPS = 8
+_PIXELS_AT_ONCE = 2**20
+"""Of the images whose features are streamed, where one has not more by itself."""
 
 
 class GrayStem(nn.Module):
@@ -21,7 +28,7 @@ class GrayStem(nn.Module):
 
     The three kernels merge into one, sum_c w_c / std_c. The constant -mean_c / std_c reaches the
     output through the kernel as well, but not where the kernel hangs over the zero-padded border,
-    so it is a map (one a size, kept), not a bias.
+    so it is a map, not a bias. Those of the last few sizes are kept.
     """
 
     kernel: Tensor
@@ -45,6 +52,8 @@ class GrayStem(nn.Module):
             return colour
         size = images.shape[-2:]
         if size not in self._maps:
+            if len(self._maps) == _MAPS:
+                del self._maps[next(iter(self._maps))]
             with torch.no_grad():
                 self._maps[size] = self.conv(self.normalised_zero.expand(1, 3, *size))
         stride, padding = self.conv.stride, self.conv.padding
@@ -82,20 +91,36 @@ class FeatureExtractor(nn.Module):
         assert isinstance(stem[0], nn.Conv2d)
         stem[0] = GrayStem(stem[0])
         self.stages = nn.ModuleDict(dict(stages))
-        self._grids: dict[int, dict[str, tuple[int, int]]] = {}
+        self._grids: dict[Extent, dict[str, Extent]] = {}
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
-    def grids(self, size: int) -> dict[str, tuple[int, int]]:
-        """Rows and columns of every layer's features of a square image, found once a size."""
-        if size not in self._grids:
-            with torch.no_grad():
-                features = self(torch.zeros((1, 1, size, size), device=self.device))
-            self._grids[size] = {name: (x.shape[2], x.shape[3]) for name, x in features.items()}
-        return self._grids[size]
+    def grids(self, extent: Extent) -> dict[str, Extent]:
+        """Rows and columns of every layer's features of such images, found once an extent."""
+        if extent not in self._grids:
+            # Of two strips: rows depend on rows alone, and columns on columns.
+            rows, columns = (
+                {name: x.shape for name, x in self.stream(torch.zeros(1, 1, *strip))}
+                for strip in ((extent[0], SIDE_MIN), (SIDE_MIN, extent[1]))
+            )
+            self._grids[extent] = {name: (rows[name][2], columns[name][3]) for name in rows}
+        return self._grids[extent]
+
+    @torch.no_grad()
+    def stream(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """What the forward pass gives, one layer after the other, for large images.
+
+        Only one layer's features are held, and a few images are computed at a time: so many that it
+        makes no difference for small ones.
+        """
+        x = images.to(self.device)
+        step = max(1, _PIXELS_AT_ONCE // images.shape[-2:].numel())
+        for name, stage in self.stages.items():
+            x = _by_parts(stage, x, step)
+            yield name, _smoothed(x) if self.softmax else x
 
     def forward(self, images: Tensor) -> Features:
         """(B, 1 or 3, H, W) in [0, 1] to the features of every layer, shallow to deep."""
@@ -105,6 +130,26 @@ class FeatureExtractor(nn.Module):
             x = stage(x)
             features[name] = _smoothed(x) if self.softmax else x
         return features
+
+
+def _by_parts(stage: nn.Module, images: Tensor, step: int) -> Tensor:
+    """The stage's output for ``step`` images at a time; the same as for all at once."""
+    if len(images) <= step:
+        whole: Tensor = stage(images)
+        return whole
+    out: Tensor | None = None
+    for begin in range(0, len(images), step):
+        part = stage(images[begin : begin + step])
+        if out is None:
+            out = torch.empty(
+                (len(images), *part.shape[1:]),
+                dtype=part.dtype,
+                device=part.device,
+                memory_format=torch.channels_last,
+            )
+        out[begin : begin + step] = part
+    assert out is not None
+    return out
 
 
 def _smoothed(x: Tensor) -> Tensor:

@@ -49,6 +49,10 @@ class Minimum:
     """Best total loss (B,) after each evaluation, the first at the start. Shorter than the
     evaluations of the configuration where every image finished early."""
 
+    def begun_at(self, initial: Losses) -> Minimum:
+        """The same with other losses for the start."""
+        return dataclasses.replace(self, initial=initial, curve=[initial.total, *self.curve])
+
 
 def minimise(
     evaluate: Evaluate, start: Tensor, config: StyleConfig, pinned: Tensor | None = None

@@ -34,12 +34,14 @@ from busaug.ops.style_target import (
     concatenate_targets,
     lighter_target,
 )
-from busaug.style.features import Features, columns
+from busaug.style.features import FeatureExtractor, Features, columns
 from busaug.style.masking import Kept, column_weights
 
 Fusion = Literal["FM", "GM", "UM", "SR"]
 Targets = dict[str, StyleTarget]
 """Layer name to the target of every image of a batch."""
+
+_SORTED_AT_ONCE = 2**24
 
 
 def style_targets(
@@ -54,6 +56,17 @@ def style_targets(
         layer: _target(features[layer], fusion, None if kept is None else kept[layer])
         for layer in layers
     }
+
+
+def targets_of(
+    extractor: FeatureExtractor, references: Tensor, fusion: Fusion, kept: Kept | None = None
+) -> Targets:
+    """The same from the references' images (k, 1, H, W), layer by layer: for large ones."""
+    targets: Targets = {}
+    for layer, maps in extractor.stream(references):
+        if layer in extractor.style_layers:
+            targets |= style_targets({layer: maps}, (layer,), fusion, kept)
+    return targets
 
 
 def stack_targets(sets: list[Targets]) -> Targets:
@@ -91,6 +104,13 @@ def fuse_features(features: Tensor, kept: Tensor | None = None) -> Tensor:
     With ``kept``, bool (k, M), it has the columns (N, M') of the positions that any reference
     keeps, and the mean of a reference is over those that it keeps.
     """
+    # Channels have nothing to do with each other: some at a time, since sorting takes much memory.
+    k, _, m = features.shape
+    parts = features.split(max(1, _SORTED_AT_ONCE // (k * m)), dim=1)
+    return torch.cat([_fuse_channels(part, kept) for part in parts])
+
+
+def _fuse_channels(features: Tensor, kept: Tensor | None) -> Tensor:
     if kept is None:
         quantiles = features.sort(dim=-1).values.mean(dim=0)
         return specify_histogram(features.amax(dim=0), quantiles)

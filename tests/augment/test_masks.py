@@ -138,6 +138,32 @@ def test_a_masked_image_does_not_change_its_neighbours(
         assert after[name].figures == before[name].figures
 
 
+def test_a_catalog_that_tells_nothing_of_overlays_is_noticed(
+    job: MakeJob, tiny: Catalog, marked: Catalog, tmp_path: Path
+) -> None:
+    assert job().unmasked
+    assert not job("style.mask_overlays=false").unmasked
+    some = with_masks(tiny, "overlay", {tiny.split("train").records[0].id: corner()})
+    assert not dataclasses.replace(job(), catalog=some).unmasked
+    assert not dataclasses.replace(job(), catalog=marked).unmasked
+    augment(job("plan.contents=2"), tmp_path / "a")
+    assert json.loads((tmp_path / "a/run.json").read_text())["summary"]["unmasked"]
+
+
+def test_a_catalog_without_overlays_in_which_prepare_looked_is_no_such_case(
+    job: MakeJob, tmp_path: Path
+) -> None:
+    for name in LABELS:
+        for number in range(5):
+            image, _ = phantom(name, f"clean/{number}", 64)  # too small to look
+            write_gray(tmp_path / "set" / name / f"{number}.png", image, 8)
+    for looked in (True, False):
+        prepare([tmp_path / "set"], tmp_path / f"{looked}", overlays=looked)
+        clean = Catalog.load(tmp_path / f"{looked}")
+        assert all(record.overlay is None for record in clean.records)
+        assert dataclasses.replace(job(), catalog=clean).unmasked != looked
+
+
 def test_an_image_wholly_under_overlays_is_rejected_by_name(
     job: MakeJob, tiny: Catalog, tmp_path: Path
 ) -> None:

@@ -54,7 +54,8 @@ def test_augment_writes_images_and_says_how_many(
     assert len(rows) == 12
     captured = capsys.readouterr()
     assert "12 of 12 images accepted" in captured.out
-    assert "random" in captured.err  # the warning
+    assert "random" in captured.err  # the warnings
+    assert "no overlay masks" in " ".join(captured.err.split())
 
 
 def test_what_augment_packed_is_explained_and_despeckled(catalog: Path, tmp_path: Path) -> None:

@@ -235,6 +235,7 @@ def _augment(root: Path, catalog: Catalog) -> None:
         catalog="../catalog",
         weights="random (seed 0)",
         pretrained=False,
+        unmasked=True,
         balance=19500.0,
         planned=8,
         accepted=6,

@@ -12,8 +12,9 @@ from busaug.models.preprocess import imagenet_normalise
 from busaug.models.resnet import ResNet, resnet50
 from busaug.models.vgg import vgg19_features, vgg19_layer
 from busaug.models.weights import Weights, load_state, random_weights, resolve_weights
+from busaug.style import features as features_module
 from busaug.style.calibrate import balance, gradient_ratio
-from busaug.style.features import FeatureExtractor
+from busaug.style.features import FeatureExtractor, GrayStem
 from busaug.style.objective import Objective, content_loss, style_losses
 from busaug.style.targets import style_targets
 
@@ -146,3 +147,30 @@ def test_softmax_features_are_positive_with_mean_one_and_keep_the_order() -> Non
         exact = torch.exp(plain[layer].double())
         exact = exact / exact.mean(dim=(1, 2, 3), keepdim=True)
         torch.testing.assert_close(value.double(), exact, rtol=GRAY, atol=GRAY)
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_features_streamed_in_parts_are_those_of_the_whole(
+    softmax: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractor = FeatureExtractor("resnet50", _warm(), softmax=softmax)
+    images = torch.rand(3, 1, 40, 56)
+    with torch.no_grad():
+        expected = extractor(images)
+    assert all(torch.equal(x, expected[name]) for name, x in extractor.stream(images))
+    monkeypatch.setattr(features_module, "_PIXELS_AT_ONCE", 2 * 40 * 56)
+    found = dict(extractor.stream(images))
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        scale = float(value.abs().max())
+        torch.testing.assert_close(found[name], value, rtol=0, atol=GRAY * max(scale, 1.0))
+        assert found[name].stride() == value.stride()
+
+
+def test_stem_maps_of_many_sizes_do_not_pile_up() -> None:
+    stem = GrayStem(torch.nn.Conv2d(3, 4, 3, padding=1, bias=False))
+    first = stem(torch.ones(1, 1, 8, 8))
+    for side in range(9, 40):
+        stem(torch.ones(1, 1, side, 8))
+    assert len(stem._maps) <= 8
+    assert torch.equal(stem(torch.ones(1, 1, 8, 8)), first)

@@ -189,9 +189,9 @@ def extractor():
 
 
 def test_grids_are_those_of_the_features(extractor):
-    for size in (32, 70):
-        features = extractor(torch.rand(1, 1, size, size))
-        assert extractor.grids(size) == {n: tuple(x.shape[2:]) for n, x in features.items()}
+    for extent in ((32, 32), (70, 70), (33, 118)):
+        features = extractor(torch.rand(1, 1, *extent))
+        assert extractor.grids(extent) == {n: tuple(x.shape[2:]) for n, x in features.items()}
 
 
 def test_pixels_deep_inside_an_overlay_do_not_reach_the_losses(extractor):
@@ -201,7 +201,7 @@ def test_pixels_deep_inside_an_overlay_do_not_reach_the_losses(extractor):
     overlays[..., 16:80, 16:80] = True
     changed = image.clone()
     changed[..., 40:56, 40:56] = 1.0
-    masks = Masks.of(overlays, extractor.grids(96))
+    masks = Masks.of(overlays, extractor.grids((96, 96)))
     layers = ("relu", "layer1")
     with torch.no_grad():
         targets = style_targets(extractor(references), layers, "FM")
@@ -226,7 +226,7 @@ def test_an_objective_masks_both_losses(extractor):
     images = torch.rand(2, 1, 64, 64)
     overlays = torch.zeros(2, 1, 64, 64, dtype=torch.bool)
     overlays[1, :, :20, :30] = True
-    masks = Masks.of(overlays, extractor.grids(64))
+    masks = Masks.of(overlays, extractor.grids((64, 64)))
     with torch.no_grad():
         content = extractor(torch.rand(2, 1, 64, 64))[extractor.content_layer]
         targets = style_targets(extractor(torch.rand(1, 1, 64, 64)), extractor.style_layers, "SR")
@@ -302,7 +302,7 @@ def test_real_marks_reach_the_target_less_when_masked(busi_256, resnet50_weights
         spoilt = torch.where(overlays, _square(with_marks)[None, None], image)
         with torch.no_grad():
             features, whole = extractor(spoilt), extractor(image)
-            kept = Masks.of(overlays, extractor.grids(224)).kept
+            kept = Masks.of(overlays, extractor.grids((224, 224))).kept
             losses = [
                 style_losses(whole, style_targets(features, extractor.style_layers, "SR", mask))
                 for mask in (kept, None)

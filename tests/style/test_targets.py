@@ -12,6 +12,7 @@ from busaug.ops.mmd import gram
 from busaug.ops.style_loss import style_loss
 from busaug.ops.style_target import FeatureTarget, GramTarget
 from busaug.reference import mmd
+from busaug.style import targets as targets_module
 from busaug.style.targets import fuse_features, specify_histogram, style_targets
 
 LAYERS = ("a",)
@@ -105,3 +106,15 @@ def test_specification_matches_the_reference_and_is_idempotent(
 def test_a_second_reference_is_refused_for_single_style() -> None:
     with pytest.raises(ValueError, match="one reference"):
         _target(_features(2), "SR")
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_channels_fused_some_at_a_time_are_those_of_all(
+    masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = _features(3).flatten(2)
+    kept = torch.rand(3, 20) > 0.3 if masked else None
+    expected = fuse_features(features, kept)
+    for limit in (1, 130):  # one channel at a time, two
+        monkeypatch.setattr(targets_module, "_SORTED_AT_ONCE", limit)
+        assert torch.equal(fuse_features(features, kept), expected)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from busaug.data.catalog import Catalog, Record
-from busaug.data.images import load_mask
+from busaug.data.images import Extent, load_mask
 from busaug.data.overlays.annotation import find_annotation
 from busaug.data.overlays.strokes import Image, Mask, near
 from busaug.data.overlays.surround import find_surround
@@ -70,14 +70,15 @@ def detect_overlays(image: npt.NDArray[np.floating], margin: int = MARGIN) -> Ov
     return OverlayMask(annotation, surround)
 
 
-def overlay_mask(catalog: Catalog, record: Record, size: int) -> torch.Tensor:
-    """A record's overlays, bool (1, size, size), squashed as ``load_batch`` squashes its image.
+def overlay_mask(catalog: Catalog, record: Record, size: int | Extent) -> torch.Tensor:
+    """A record's overlays, bool (1, H, W), squashed as ``load_batch`` squashes its image.
 
     All False for a record without any. Raises InputError where the mask is missing, damaged or not
     of the image's size.
     """
     if record.overlay is None:
-        return torch.zeros((1, size, size), dtype=torch.bool)
+        extent = (size, size) if isinstance(size, int) else size
+        return torch.zeros((1, *extent), dtype=torch.bool)
     return load_mask(catalog, record, record.overlay, size) > _SHARE_MIN
 
 

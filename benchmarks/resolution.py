@@ -1,0 +1,239 @@
+"""One level or a pyramid, at equal cost; how the balance grows; and what a large image takes.
+
+    python benchmarks/resolution.py CATALOG --weights FILE [--pairs 8] [--out docs/resolution]
+
+An evaluation at half the side costs a quarter: the arms with two levels have as many more of them
+as that saves. The balance is calibrated at several sizes, to see that it follows the positions of
+the content layer. One image of --large pixels a side is made by ``busaug augment`` in a process of
+its own, whose peak memory the system tells. Writes OUT.json after every part and OUT.md; --render
+only writes OUT.md from OUT.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from busaug import console
+from busaug.augment.calibration import balance_share, calibrate
+from busaug.augment.job import Job
+from busaug.cli.shared import resolve_compute
+from busaug.config import Config, load_config
+from busaug.data.catalog import Catalog
+from busaug.distributed.communicator import Single
+from busaug.files import read_jsonl, write_json, write_text
+from busaug.models.weights import Weights, resolve_weights
+
+COARSE = (0.0, 0.25, 0.5)
+"""Share of the evaluations at half the side; 0: one level."""
+PAIRS = 8
+"""For calibration."""
+
+Results = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("catalog", type=Path)
+    parser.add_argument("--weights")
+    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--cost", type=int, default=100, help="in evaluations at full size")
+    parser.add_argument("--large", type=int, default=2048)
+    parser.add_argument("--large-evaluations", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("docs/resolution"))
+    parser.add_argument("--render", action="store_true")
+    arguments = parser.parse_args()
+    file = arguments.out.with_suffix(".json")
+    if not arguments.render:
+        for partial in measure(arguments):
+            write_json(file, partial)
+    write_text(arguments.out.with_suffix(".md"), render(json.loads(file.read_text())))
+
+
+def configured(arguments: argparse.Namespace, *settings: str) -> Config:
+    common = (f"style.size={arguments.size}", f"compute.threads={arguments.threads}")
+    return resolve_compute(load_config(preset="proposed", overrides=[*common, *settings]))
+
+
+def measure(arguments: argparse.Namespace) -> Iterator[Results]:
+    """The results so far, after every part."""
+    weights = resolve_weights(arguments.weights)
+    catalog = Catalog.load(arguments.catalog)
+    results: Results = {
+        "size": arguments.size,
+        "pairs": arguments.pairs,
+        "cost": arguments.cost,
+        "weights": {"name": weights.name, "sha256": weights.sha256},
+        "balances": [],
+        "arms": [],
+        "large": {},
+    }
+    for size in (arguments.size // 2, arguments.size):
+        results["balances"].append(balance_at(size, arguments, catalog, weights))
+        yield results
+    for coarse in COARSE:
+        results["arms"].append(arm(coarse, results["balances"][-1]["balance"], arguments, catalog))
+        yield results
+    results["large"] = large(arguments)
+    yield results
+
+
+def balance_at(
+    size: int, arguments: argparse.Namespace, catalog: Catalog, weights: Weights
+) -> Results:
+    config = configured(arguments, f"style.size={size}", f"style.calibration_pairs={PAIRS}")
+    job = Job(catalog, config, weights, None)
+    extractor = job.extractor()
+    value = calibrate(job.training, config, extractor, Single())
+    share = balance_share(extractor, (size, size), arguments.size)
+    return {"size": size, "balance": value, "positions": share}
+
+
+def arm(coarse: float, balance: float, arguments: argparse.Namespace, catalog: Catalog) -> Results:
+    """The pairs with this share of coarse evaluations, at the same cost as without."""
+    evaluations = round(arguments.cost / (1 - 0.75 * coarse))
+    levels = [f"style.coarse={coarse}", "style.levels=2"] if coarse else []
+    config = configured(
+        arguments,
+        *levels,
+        f"style.iterations={evaluations}",
+        f"plan.contents={arguments.pairs}",
+        "plan.unit=4",
+        "style.plateau=0",
+    )
+    job = Job(catalog, config, resolve_weights(arguments.weights), None)
+    figures, compute_s = [], 0.0
+    with tempfile.TemporaryDirectory() as scratch:
+        engine = job.engine(job.extractor(), balance, Path(scratch), keep_targets=False)
+        for content in job.plan().contents_of(range(job.plan().units)):
+            engine.explain(content)
+        with console.progress(f"coarse {coarse}", job.plan().units) as advance:
+            for unit in job.plan():
+                begin = time.perf_counter()
+                figures += [outcome.figures for outcome in engine.run(unit)]
+                compute_s += time.perf_counter() - begin
+                advance()
+    found = [each for each in figures if each is not None]
+    return {
+        "coarse": coarse,
+        "evaluations": evaluations,
+        "seconds": round(compute_s, 1),
+        "loss": [round(each.loss_final / each.loss_initial, 5) for each in found],
+        "style_left": [round(each.style_left, 5) for each in found],
+        "ssim": [round(each.ssim, 4) for each in found],
+    }
+
+
+def large(arguments: argparse.Namespace) -> Results:
+    """Time and peak memory of a run that makes one large image on four levels."""
+    settings = [
+        f"style.size={arguments.large}",
+        "style.levels=4",
+        f"style.iterations={arguments.large_evaluations}",
+        "style.calibration_pairs=2",
+        "plan.contents=1",
+        f"compute.threads={arguments.threads}",
+    ]
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "out"
+        command = [sys.executable, "-m", "busaug", "augment", str(arguments.catalog), str(out)]
+        command += [part for setting in settings for part in ("--set", setting)]
+        if arguments.weights:
+            command += ["--weights", arguments.weights]
+        begin = time.perf_counter()
+        subprocess.run(command, check=True)
+        seconds = time.perf_counter() - begin
+        (row,) = read_jsonl(out / "manifest.jsonl")
+    peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return {
+        "size": arguments.large,
+        "levels": 4,
+        "evaluations": arguments.large_evaluations,
+        "seconds": round(seconds, 1),
+        "peak_gib": round(peak_kib / 2**20, 2),
+        "accepted": row["accepted"],
+        "style_left": row.get("style_left"),
+        "ssim": row.get("ssim"),
+    }
+
+
+def render(results: Results) -> str:
+    lines = [_HEAD.format(**results, **_balance_words(results))]
+    lines += [
+        "| coarse share | evaluations | loss final/initial | style left | SSIM | lower loss |"
+    ]
+    lines += ["| --- | --- | --- | --- | --- | --- |"]
+    single = results["arms"][0]["loss"]
+    for each in results["arms"]:
+        better = sum(a < b for a, b in zip(each["loss"], single, strict=True))
+        lines.append(
+            f"| {each['coarse'] or 'one level'} | {each['evaluations']}"
+            f" | {median(each['loss']):.4f} ({max(each['loss']):.3f})"
+            f" | {median(each['style_left']):.3f} | {median(each['ssim']):.3f}"
+            f" | {f'{better} of {len(single)}' if each['coarse'] else ''} |"
+        )
+    if results["large"]:
+        lines.append(_LARGE.format(**results["large"]))
+    return "\n".join(lines)
+
+
+def _balance_words(results: Results) -> dict[str, str]:
+    small, full = results["balances"]
+    return {
+        "sizes": f"{small['size']}² and {full['size']}²",
+        "measured": f"{small['balance'] / full['balance']:.3f}",
+        "expected": f"{small['positions'] / full['positions']:.3f}",
+    }
+
+
+_HEAD = """# Size, shape and levels
+
+Rendered by `benchmarks/resolution.py` from `resolution.json`.
+
+`style.size` is the longest side. With `style.aspect=square`, the default, images are squashed to
+squares; with `native` an output has its content's aspect ratio, the shorter side in steps of 8 px,
+and references are scaled to fill that grid and cut at its rim: speckle keeps its shape. Only images
+of one extent are a batch, so the plan puts contents of one extent beside each other.
+
+With `style.levels` above 1 an image is made coarse to fine, each level of half the side of the
+next, with contents, style targets, masks and loss of its own. What changed at a level is enlarged
+and added to the content of the next. `style.coarse` is the share of `style.iterations` spent below
+full size, evenly.
+
+The balance is calibrated once, at 448 px at most, and follows the positions of the content layer:
+the content loss is a sum over positions, the style loss compares means. Calibrated apart at
+{sizes}, the smaller one's is {measured} of the larger one's, and its positions are {expected}.
+
+## One level or two, at equal cost
+
+{pairs} real pairs (BUSI, {size}²), weights {weights[name]}. Each arm may spend {cost} evaluations
+at full size or what costs as much: one at half the side counts a quarter. Medians (worst); the last
+column counts pairs with a lower loss than on one level.
+"""
+
+_LARGE = """
+## Large images
+
+One image of {size}x{size} on {levels} levels, {evaluations} evaluations, four references, by
+`busaug augment` with a calibration on two pairs: peak memory {peak_gib} GiB, {seconds:.0f} s in
+all. Style left {style_left:.2f}, SSIM {ssim:.2f}.
+
+Large references pass through the network one at a time and layer by layer, channels are sorted some
+at a time, and relevance is computed at 448 px at most; what is left is one forward and backward
+pass.
+"""
+
+
+if __name__ == "__main__":
+    main()
