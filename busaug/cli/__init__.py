@@ -29,10 +29,3 @@ def commands() -> list[Callable[..., None]]:
         report,
         demo,
     ]
-
-
-def experiment_commands() -> list[Callable[..., None]]:
-    """The commands of ``busaug experiment``, likewise."""
-    from busaug.cli.experiment import run
-
-    return [run]

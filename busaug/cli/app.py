@@ -9,7 +9,8 @@ import sys
 import typer
 
 from busaug import console
-from busaug.cli import commands, experiment_commands
+from busaug.cli import commands
+from busaug.cli.experiment import experiment
 from busaug.distributed import parent as _  # noqa: F401 - notes who started this, early
 from busaug.distributed.launch import Place, detect
 from busaug.errors import BusaugError, InputError, PeerFailure, Terminated
@@ -24,14 +25,6 @@ app = typer.Typer(
 )
 for command in commands():
     app.command()(command)
-
-experiment = typer.Typer(
-    name="experiment",
-    help="Compare augmentations under an honest protocol: run, and what comes of it.",
-    no_args_is_help=True,
-)
-for command in experiment_commands():
-    experiment.command()(command)
 app.add_typer(experiment)
 
 
