@@ -79,7 +79,7 @@ def test_two_processes_do_what_one_does(
     assert ended.code == 0, ended.output
     assert ended.output.count("9 jobs done") == 1
     CliRunner().invoke(app, words(config, one, phantoms), catch_exceptions=False)
-    jobs = sorted(path.relative_to(one) for path in (one / "jobs").rglob("*.*"))
+    jobs = [path.relative_to(one) for path in (one / "jobs").rglob("*") if path.is_file()]
     assert len(jobs) == 27
     for name in jobs:
         assert (two / name).read_bytes() == (one / name).read_bytes()
