@@ -32,13 +32,3 @@ def commands() -> list[Callable[..., None]]:
         report,
         demo,
     ]
-
-
-def experiment_commands() -> list[Callable[..., None]]:
-    """The commands of ``busaug experiment``, likewise."""
-    from busaug.cli.experiment import run
-    from busaug.cli.experiment_audit import audit
-    from busaug.cli.experiment_quality import quality
-    from busaug.cli.experiment_table import table
-
-    return [run, table, quality, audit]

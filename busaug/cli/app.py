@@ -10,7 +10,8 @@ import sys
 import typer
 
 from busaug import console
-from busaug.cli import commands, experiment_commands
+from busaug.cli import commands
+from busaug.cli.experiment import experiment
 from busaug.distributed.launch import Place, detect
 from busaug.distributed.parent import note_parent
 from busaug.errors import BusaugError, InputError, PeerFailure, Terminated
@@ -25,14 +26,6 @@ app = typer.Typer(
 )
 for command in commands():
     app.command()(command)
-
-experiment = typer.Typer(
-    name="experiment",
-    help="Compare augmentations under an honest protocol: run, and what comes of it.",
-    no_args_is_help=True,
-)
-for command in experiment_commands():
-    experiment.command()(command)
 app.add_typer(experiment)
 
 

@@ -66,11 +66,11 @@ def paper(samples: Sequence[Sample], seed: int, dealing: int) -> Partition:
             if sample.label == label and sample.synthetic == synthetic
         ]
         order = draw(seed, "paper split", dealing, label).permutation(rows)
-        train, val, _ = split_counts(len(rows))
+        train, val, test = split_counts(len(rows))
         cuts = np.split(order, [train, train + val])
         for part, cut in zip(parts, cuts, strict=True):
             part.extend(cut.tolist())
-        if not train:
+        if not (train and val and test):
             raise InputError(
                 f"{len(rows)} images of {label} are too few to be split 70/15/15",
                 remedy="Add images, or leave the paper's protocol out",

@@ -15,6 +15,7 @@ from busaug.config import load_config
 from busaug.data.catalog import Catalog
 from busaug.data.images import pixel_hash, to_gray, write_pixels
 from busaug.data.phantom import phantom
+from busaug.errors import InputError
 from busaug.experiment.blocks import block_catalogs, deal_blocks, deal_folds
 from busaug.experiment.protocols import honest, paper
 from busaug.experiment.samples import (
@@ -114,6 +115,12 @@ def test_without_synthetic_images_the_paper_splits_the_real_ones_by_file() -> No
     assert [len(partition.train), len(partition.test)] == [28, 6]
     other = paper(list(map(real_sample, catalog.records)), 0, 1)
     assert set(other.test) != set(partition.test)
+
+
+def test_too_few_images_for_three_parts_are_told_of() -> None:
+    catalog = make_rows({"benign": [1] * 20, "malignant": [1] * 6})
+    with pytest.raises(InputError, match="6 images of malignant are too few to be split"):
+        paper(list(map(real_sample, catalog.records)), 0, 0)
 
 
 def test_a_source_with_the_pixels_of_a_test_image_is_a_leak() -> None:

@@ -24,7 +24,7 @@ from busaug.models.weights import Weights, random_weights
 
 TINY: dict[str, Any] = {
     "arms": ["none", "flips", "mean-std"],
-    "images": 6,
+    "images": 9,
     "blocks": 3,
     "folds": 3,
     "seeds": 1,
@@ -67,7 +67,7 @@ def test_every_image_is_tested_once_a_seed(
     finished: Path, phantoms: Catalog, weights: Weights
 ) -> None:
     drawn = [record.id for record in study_of(phantoms, weights).catalog.records]
-    assert len(drawn) == 12
+    assert len(drawn) == 18
     for arm, ratio in (("none", 0), ("flips", 1), ("mean-std", 1)):
         start = f"honest-probe-{arm}-r{ratio}-s0"
         rows = [row for f in range(3) for row in predictions(finished / f"jobs/{start}-f{f}")]
@@ -90,7 +90,7 @@ def test_a_job_says_what_it_was_and_what_came_of_it(finished: Path) -> None:
         "seed": 0,
         "ratio": 1.0,
     }
-    assert job["train"] == {"real": 8, "synthetic": 32}
+    assert job["train"] == {"real": 12, "synthetic": 48}
     assert tuple(metrics) == METRICS
     rows = predictions(folder)
     right = sum((float(r["p_malignant"]) > 0.5) == (r["label"] == "malignant") for r in rows)
@@ -99,10 +99,10 @@ def test_a_job_says_what_it_was_and_what_came_of_it(finished: Path) -> None:
 
 def test_the_paper_tests_synthetic_images_and_trains_on_others(finished: Path) -> None:
     job = read_json(finished / "jobs/paper-probe-flips-r1-s0-f0/job.json")
-    assert job["train"] == {"real": 0, "synthetic": 32}  # 16 of 24 a class
+    assert job["train"] == {"real": 0, "synthetic": 50}  # 25 of 36 a class
     rows = predictions(finished / "jobs/paper-probe-flips-r1-s0-f0")
     made = {row["id"] for row in read_jsonl(finished / "sets/flips/manifest.jsonl")}
-    assert len(rows) == 10
+    assert len(rows) == 12
     assert {row["id"] for row in rows} <= made
 
 
@@ -153,7 +153,7 @@ def test_styled_arms_are_made_by_the_augment_engine(
 ) -> None:
     one = {"name": "one", "like": "proposed-la", "settings": {"style.references": 1}}
     arms = ["proposed-no-xai", one]
-    study = study_of(phantoms, weights, arms=arms, images=9)
+    study = study_of(phantoms, weights, arms=arms)
     assert run(study, tmp_path / "out")["done"] == 6
     for name, references in (("proposed-no-xai", 2), ("one", 1)):
         rows = read_jsonl(tmp_path / f"out/sets/{name}/manifest.jsonl")
@@ -174,8 +174,8 @@ def test_all_pairs_serve_the_honest_folds_too(
     jobs = tmp_path / "out/jobs"
     honest = read_json(jobs / "honest-probe-mean-std-r1-s0-f0/job.json")
     paper = read_json(jobs / "paper-probe-mean-std-r1-s0-f0/job.json")
-    assert honest["train"] == {"real": 8, "synthetic": 2 * 4 * 4}
-    assert paper["train"] == {"real": 0, "synthetic": 2 * 25}  # 70 % of 36
+    assert honest["train"] == {"real": 12, "synthetic": 2 * 6 * 6}
+    assert paper["train"] == {"real": 0, "synthetic": 2 * 56}  # 70 % of 81
 
 
 @pytest.mark.parametrize(
@@ -219,6 +219,6 @@ def test_a_folder_of_something_else_is_left_alone(
 
 def test_the_record_of_an_experiment_tells_no_place(finished: Path) -> None:
     record = read_json(finished / "experiment.json")
-    assert record["images"] == {"benign": 6, "malignant": 6}
+    assert record["images"] == {"benign": 9, "malignant": 9}
     assert record["arms"]["flips"]["recipe"]["transform"] == "flips"
     assert str(finished.parent) not in json.dumps(record)
