@@ -169,23 +169,27 @@ def large(arguments: argparse.Namespace) -> Results:
 
 
 def render(results: Results) -> str:
-    lines = [_HEAD.format(**results, **_balance_words(results))]
-    lines += [
-        "| coarse share | evaluations | loss final/initial | style left | SSIM | lower loss |"
-    ]
-    lines += ["| --- | --- | --- | --- | --- | --- |"]
-    single = results["arms"][0]["loss"]
-    for each in results["arms"]:
+    """The page, with the parts that were measured."""
+    parts = [_HEAD.format(**_balance_words(results))]
+    if len(results["arms"]) > 1:
+        parts += [_EQUAL_COST.format(**results), *_table(results["arms"])]
+    if results["large"]:
+        parts.append(_LARGE.format(**results["large"]))
+    return "\n".join(parts)
+
+
+def _table(arms: list[Results]) -> Iterator[str]:
+    yield "| coarse share | evaluations | loss final/initial | style left | SSIM | lower |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    single = arms[0]["loss"]
+    for each in arms:
         better = sum(a < b for a, b in zip(each["loss"], single, strict=True))
-        lines.append(
+        yield (
             f"| {each['coarse'] or 'one level'} | {each['evaluations']}"
             f" | {median(each['loss']):.4f} ({max(each['loss']):.3f})"
             f" | {median(each['style_left']):.3f} | {median(each['ssim']):.3f}"
             f" | {f'{better} of {len(single)}' if each['coarse'] else ''} |"
         )
-    if results["large"]:
-        lines.append(_LARGE.format(**results["large"]))
-    return "\n".join(lines)
 
 
 def _balance_words(results: Results) -> dict[str, str]:
@@ -214,7 +218,9 @@ full size, evenly.
 The balance is calibrated once, at 448 px at most, and follows the positions of the content layer:
 the content loss is a sum over positions, the style loss compares means. Calibrated apart at
 {sizes}, the smaller one's is {measured} of the larger one's, and its positions are {expected}.
+"""
 
+_EQUAL_COST = """
 ## One level or two, at equal cost
 
 {pairs} real pairs (BUSI, {size}²), weights {weights[name]}. Each arm may spend {cost} evaluations

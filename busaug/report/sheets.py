@@ -210,9 +210,8 @@ def _source(run: Run, catalog: Catalog | None, name: str, notes: Notes) -> Float
     record = catalog.by_id.get(name)
     try:
         if record is not None:
-            extent = extent_of(
-                record, run.setting("style", "size"), run.setting("style", "aspect") or "square"
-            )
+            size, aspect = run.setting("style", "size"), run.setting("style", "aspect")
+            extent = extent_of(record, size, aspect or "square") if size else None
             return load_gray(catalog.path(record), extent)
     except InputError:
         pass

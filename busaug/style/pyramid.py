@@ -3,7 +3,7 @@
 Every level halves the sides of the one above it and has contents, targets and a loss of its own. A
 coarse evaluation costs a quarter, and settles what lies beyond the reach of a fine one's receptive
 fields. mr2NST (Wang et al., PRIME 2020) goes to large images so; its evaluations a level are not
-published. docs/resolution.md has what it brings and when.
+published. benchmarks/resolution.py compares it with one level at equal cost.
 """
 
 from __future__ import annotations
