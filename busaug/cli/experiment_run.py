@@ -55,7 +55,7 @@ def run(
     if folder is None:
         raise InputError(f"{config} names no catalog", remedy="Say --catalog FOLDER")
     arms = resolve_arms(settings)
-    with open_communicator(distributed, device=settings.device) as comm:
+    with open_communicator(distributed, device=settings.device, seldom=True) as comm:
         with agreed(comm):
             source = Catalog.load(folder)
         networks = node_first(

@@ -14,11 +14,11 @@ from busaug.augment import estimate as styled
 from busaug.augment.job import Job as StyleJob
 from busaug.experiment.arms import MATCHED, Arm
 from busaug.experiment.classical import COPIES
-from busaug.experiment.features import pooled_network
 from busaug.experiment.probe import Pool, probe
 from busaug.experiment.protocols import honest
 from busaug.experiment.samples import real_sample
 from busaug.experiment.study import Study
+from busaug.quality.features import pooled_network
 from busaug.seeding import draw
 
 _BATCH = 8

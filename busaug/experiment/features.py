@@ -15,10 +15,9 @@ from busaug.data.catalog import Catalog
 from busaug.data.images import load_batch
 from busaug.experiment.config import InputsConfig
 from busaug.models.classifier import ClassifierInfo
-from busaug.models.fold import fold_batchnorm
 from busaug.models.preprocess import despeckle_inputs, imagenet_normalise
-from busaug.models.resnet import resnet50
-from busaug.models.weights import Weights, load_state
+from busaug.models.weights import Weights
+from busaug.quality.features import pooled_network
 
 Features = npt.NDArray[np.float32]
 
@@ -60,15 +59,3 @@ class FeatureStore:
             with torch.no_grad():
                 parts.append(network(images.contiguous(memory_format=torch.channels_last)).cpu())
         return torch.cat(parts)
-
-
-def pooled_network(weights: Weights, device: torch.device) -> nn.Module:
-    """ResNet-50 up to its pooling: images (B, 3, H, W), ImageNet-normalised, to (B, 2048)."""
-    model = resnet50()
-    load_state(model, weights)
-    folded = fold_batchnorm(model)
-    folded.fc = nn.Identity()
-    for parameter in folded.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return folded.to(device)

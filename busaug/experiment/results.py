@@ -13,6 +13,7 @@ import numpy as np
 
 from busaug.classify.metrics import METRICS
 from busaug.errors import InputError
+from busaug.experiment.jobs import JOB_FILE, JOBS, METRICS_FILE, PREDICTIONS_FILE
 from busaug.experiment.statistics import Predictions
 from busaug.experiment.weighted import weighted_metrics
 from busaug.files import read_json
@@ -66,12 +67,12 @@ def read_experiment(out: Path) -> Experiment:
     not fit each other, and where jobs have other classes.
     """
     facts = read_json(out / "experiment.json")
-    folders = sorted(file.parent for file in (out / "jobs").glob("*/job.json"))
+    folders = sorted(file.parent for file in (out / JOBS).glob(f"*/{JOB_FILE}"))
     if not folders:
         raise InputError(
             f"{out} holds no finished job", remedy="Run 'busaug experiment run' to the end"
         )
-    rows = [(read_json(folder / "job.json"), folder) for folder in folders]
+    rows = [(read_json(folder / JOB_FILE), folder) for folder in folders]
     classes = tuple(rows[0][0]["classes"])
     for row, folder in rows:
         if tuple(row["classes"]) != classes:
@@ -93,8 +94,8 @@ def read_experiment(out: Path) -> Experiment:
 
 
 def _job(row: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> JobResult:
-    predictions = read_predictions(folder / "predictions.csv", classes)
-    kept = read_json(folder / "metrics.json")
+    predictions = read_predictions(folder / PREDICTIONS_FILE, classes)
+    kept = read_json(folder / METRICS_FILE)
     ones = np.ones((1, len(predictions)))
     found = weighted_metrics(predictions.truth, predictions.probability, ones)
     for name in METRICS:

@@ -9,6 +9,7 @@ from torch import nn
 
 from busaug.data.catalog import Catalog
 from busaug.data.images import load_batch
+from busaug.models.fold import fold_batchnorm
 from busaug.models.preprocess import imagenet_normalise
 from busaug.models.resnet import resnet50
 from busaug.models.weights import Weights, load_state
@@ -16,15 +17,22 @@ from busaug.models.weights import Weights, load_state
 _BATCH = 32
 
 
-def pooled_features(catalog: Catalog, weights: Weights, size: int) -> npt.NDArray[np.float32]:
-    """(N, 2048), rows in the order of the Catalog's records, images squashed to squares."""
+def pooled_network(weights: Weights, device: torch.device) -> nn.Module:
+    """ResNet-50 up to its pooling: images (B, 3, H, W), ImageNet-normalised, to (B, 2048)."""
     model = resnet50()
     load_state(model, weights)
-    model.fc = nn.Identity()
-    model.eval()
+    folded = fold_batchnorm(model)
+    folded.fc = nn.Identity()
+    folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return folded.to(device)
+
+
+def pooled_features(catalog: Catalog, weights: Weights, size: int) -> npt.NDArray[np.float32]:
+    """(N, 2048), rows in the order of the Catalog's records, images squashed to squares."""
+    network = pooled_network(weights, torch.device("cpu"))
     parts = [torch.empty(0, 2048)]
     for begin in range(0, len(catalog.records), _BATCH):
         gray = load_batch(catalog, catalog.records[begin : begin + _BATCH], size)
         with torch.no_grad():
-            parts.append(model(imagenet_normalise(gray)))
+            parts.append(network(imagenet_normalise(gray)))
     return torch.cat(parts).numpy()
