@@ -5,7 +5,8 @@
 
 Starts real runs of ``busaug augment`` with one thread a process, after a short one that fills the
 disk cache. All are compared with one process that no launcher started: strong scaling with as many
-units, weak scaling with a p-th of them.
+units, weak scaling with a p-th of them. The machine's own limit is measured too, by processes that
+share nothing.
 Figures come from the runs' own logs and the clock around the launcher. Writes OUT.json
 after every run, and OUT.md; runs that OUT.json has already are not repeated.
 
@@ -43,6 +44,9 @@ SETTINGS = (
 )
 PAPER = {1: 3771.53, 2: 1953.60, 4: 1166.73, 6: 847.10, 8: 739.65}
 """Seconds by number of GPUs: Panigrahi et al. 2024 (arXiv 2411.00254), Table 3."""
+APART = "apart"
+"""As many processes with a p-th of the units each that know nothing of each other: what the machine
+itself gives."""
 PREDICTED = ((8, "one node"), (64, "eight nodes"))
 _DEALINGS = 200
 
@@ -63,7 +67,7 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every run, the longest on one process last."""
+    """Every run that is wanted and not there yet."""
     file = arguments.out.with_suffix(".json")
     found = {"cpu": _cpu(), "cores": os.cpu_count(), "settings": list(SETTINGS), "runs": []}
     if file.is_file():
@@ -90,9 +94,11 @@ def _wanted(arguments: argparse.Namespace) -> Iterator[tuple[str | None, int, in
     for processes in arguments.processes:
         for launcher in arguments.launchers:
             yield launcher, processes, arguments.units
+    yield None, 1, arguments.units
+    for processes in arguments.processes:
+        yield APART, processes, arguments.units
         if not arguments.no_weak:
             yield None, 1, arguments.units // processes
-    yield None, 1, arguments.units
 
 
 def run(
@@ -101,6 +107,7 @@ def run(
     """One run and what its logs say; seconds."""
     starts = {
         None: [sys.executable],
+        APART: [sys.executable],
         "torchrun": [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
             f"--nproc-per-node={processes}",
@@ -110,13 +117,23 @@ def run(
             sys.executable,
         ],
     }
-    settings = [*SETTINGS, *_contents(arguments.catalog, units)]
+    copies = processes if launcher == APART else 1
+    settings = [*SETTINGS, *_contents(arguments.catalog, units // copies)]
     command = [*starts[launcher], "-m", "busaug", "augment", str(arguments.catalog.resolve())]
-    command += [str(out), *(word for text in settings for word in ("--set", text))]
+    options = [word for text in settings for word in ("--set", text)]
     if arguments.weights:
-        command += ["--weights", str(Path(arguments.weights).resolve())]
+        options += ["--weights", str(Path(arguments.weights).resolve())]
     began = time.time()
-    done = subprocess.run(
+    under_way = [_start([*command, str(out / str(copy)), *options]) for copy in range(copies)]
+    for process in under_way:
+        said, _ = process.communicate()
+        if process.returncode:
+            sys.exit(f"{' '.join(process.args)}\n{said}")  # type: ignore[arg-type]
+    return {"launcher": launcher, "processes": processes, **_figures(out, began, time.time())}
+
+
+def _start(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         command,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         cwd=Path(__file__).anchor,
@@ -124,9 +141,6 @@ def run(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    if done.returncode:
-        sys.exit(f"{' '.join(command)}\n{done.stdout}")
-    return {"launcher": launcher, "processes": processes, **_figures(out, began, time.time())}
 
 
 def _contents(catalog: Path, units: int) -> list[str]:
@@ -139,7 +153,7 @@ def _contents(catalog: Path, units: int) -> list[str]:
 
 
 def _figures(out: Path, began: float, ended: float) -> Run:
-    logs = [read_jsonl(log) for log in sorted((out / "runlog").iterdir())]
+    logs = [read_jsonl(log) for log in sorted(out.glob("*/runlog/*.jsonl"))]
     entries = [entry for log in logs for entry in log]
     units = [entry for entry in entries if "unit" in entry]
 
@@ -269,7 +283,7 @@ def _against(runs: Sequence[Run], entry: Run, *, weak: bool) -> str:
     p = entry["processes"]
     work = entry["units"] // p if weak else entry["units"]
     one = next((r for r in runs if r["processes"] == 1 and r["units"] == work), None)
-    if p == 1 or one is None:
+    if p == 1 or one is None or (weak and entry["launcher"] == APART):
         return "-"
     speedup = one["wall_s"] / entry["wall_s"]
     if weak:
