@@ -76,6 +76,8 @@ def _simple(line: str) -> Iterator[tuple[str, ...]]:
             if words:
                 yield tuple(words)
             words = []
+        elif words and set(words[-1]) <= set("<>"):
+            words[-1:] = []  # a redirection and its file
         else:
             words.append(word)
 
