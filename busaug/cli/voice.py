@@ -16,7 +16,7 @@ import typer
 
 from busaug import console
 from busaug.distributed.launch import detect
-from busaug.errors import BusaugError, Interrupted, Terminated
+from busaug.errors import BusaugError, Interrupted, PeerFailure, Terminated
 
 _SUMMARISED = frozenset({"augment", "train", "verify", "run"})
 """Commands that tell ``console.result`` what they found out."""
@@ -73,7 +73,7 @@ def _noted() -> Iterator[None]:
         console.note(f"$ busaug {shlex.join(sys.argv[1:])}")
     try:
         yield
-    except (BusaugError, Interrupted, Terminated, typer.Exit) as end:
+    except (BusaugError, Interrupted, PeerFailure, Terminated, typer.Exit) as end:
         console.note(_ending(end))
         raise
     except Exception:
@@ -86,4 +86,6 @@ def _ending(end: BaseException) -> str:
         return f"error: {end}"
     if isinstance(end, typer.Exit):
         return f"exit code {end.exit_code}"
+    if isinstance(end, PeerFailure):
+        return f"stopped, since {end}"
     return "stopped by SIGTERM" if isinstance(end, Terminated) else "interrupted"
