@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 import pytest
 from augment.conftest import FAST
+from distributed.launching import launch
 
 from busaug import console
 from busaug.cli import app as program
@@ -144,6 +145,19 @@ def test_plain_progress_has_rate_and_time_left(
         "images: 7/13, 0.2/s, about 30 s left",
         "images: 13/13, 0.333/s, 30.0 s",
     ]
+
+
+@pytest.mark.dist
+@pytest.mark.slow
+def test_of_two_processes_one_tells_the_summary(catalog: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    words = ["augment", str(catalog), str(tmp_path / "out"), *RANDOM, *AUGMENT, "--json"]
+    ended = launch("torchrun", 2, "-m", "busaug", *words, "--quiet", "--log-file", str(log))
+    assert ended.code == 0, ended.output
+    (line,) = [line for line in ended.output.splitlines() if line.startswith("{")]
+    assert json.loads(line)["accepted"] == 2
+    text = log.read_text(encoding="utf-8")
+    assert text.count("$ busaug augment") == text.count("2 of 2 images accepted") == 1
 
 
 @pytest.mark.slow
