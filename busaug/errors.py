@@ -32,5 +32,9 @@ class PeerFailure(Exception):
         """Whether the process that failed tells why itself."""
 
 
+class Interrupted(BaseException):
+    """Ctrl-C in a command, which the parser of the command line would end without a word."""
+
+
 class Terminated(BaseException):
     """SIGTERM, which schedulers send before a time limit; no Exception, so that nobody mends it."""

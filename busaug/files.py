@@ -27,6 +27,8 @@ def explain_write_errors(path: Path) -> Iterator[None]:
             errno.EROFS: "Write to a place that is not read-only",
             errno.EACCES: "Give write permission or write elsewhere",
             errno.ENOTDIR: "Name a folder, not a file",
+            errno.EEXIST: "A file is where a folder is needed: write elsewhere",
+            errno.EISDIR: "Name a file, not a folder",
         }
         if error.errno not in remedies:
             raise

@@ -146,8 +146,8 @@ class _Progress:
         self._manifest = manifest
         self._plan = plan
         self._advance = advance
-        self._before = self._shown = plan.images_in(manifest.finished())
-        self._begin = self._looked = time.monotonic()
+        self._shown = plan.images_in(manifest.finished())
+        self._looked = time.monotonic()
 
     def update(self) -> None:
         """Look again if some time has gone by."""
@@ -159,9 +159,7 @@ class _Progress:
         finished = self._manifest.finished()
         self._looked = time.monotonic()
         images = self._plan.images_in(finished)
-        rate = (images - self._before) / max(self._looked - self._begin, 1e-9)
-        note = f"{rate:.3g} images/s" if images > self._before else ""
-        self._advance(images - self._shown, note=note)
+        self._advance(images - self._shown)
         self._shown = images
         return len(finished)
 

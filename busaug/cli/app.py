@@ -12,9 +12,10 @@ import typer
 from busaug import console
 from busaug.cli import commands
 from busaug.cli.experiment import experiment
+from busaug.cli.voice import voiced
 from busaug.distributed.launch import Place, detect
 from busaug.distributed.parent import note_parent
-from busaug.errors import BusaugError, InputError, PeerFailure, Terminated
+from busaug.errors import BusaugError, InputError, Interrupted, PeerFailure, Terminated
 
 app = typer.Typer(
     name="busaug",
@@ -25,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in commands():
-    app.command()(command)
+    app.command()(voiced(command))
 app.add_typer(experiment)
 
 
@@ -61,7 +62,7 @@ def _refuse_copies(name: str) -> None:
 def main() -> None:
     """Run a command: exit code 0 done, 1 failed, 2 bad input (one line on standard error).
 
-    SIGTERM ends a long one with 143, after what was computed is written.
+    SIGTERM ends a long one with 143, after what was computed is written; Ctrl-C ends with 130.
     """
     note_parent()
     try:
@@ -78,9 +79,9 @@ def main() -> None:
         if not failure.reported:
             _complain(f"stopped, since {failure}")
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (Interrupted, KeyboardInterrupt):
         _complain("interrupted")
-        sys.exit(1)
+        sys.exit(128 + signal.SIGINT)
     except Exception:
         _complain("failed:")
         raise

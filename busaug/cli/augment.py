@@ -113,6 +113,7 @@ def augment(
                     _print_estimate(estimate(job), comm.size)
             return
         summary = run_augment(job, out, comm=comm, options=options)
+    console.result({"out": str(out), **summary})
     console.say(f"{summary['accepted']} of {summary['planned']} images accepted: {out}")
     for reason, count in summary["rejected"].items():
         console.say(f"  rejected, {reason}: {count}")
@@ -121,6 +122,16 @@ def augment(
 
 
 def _print_estimate(guess: Estimate, processes: int) -> None:
+    console.result(
+        {
+            "pairs": guess.pairs,
+            "units": guess.units,
+            "bytes": guess.bytes,
+            "format": guess.format,
+            "processes": processes,
+            "seconds": guess.seconds / processes,
+        }
+    )
     parts = ", ".join(f"{label} {count:,}" for label, count in guess.pairs.items())
     console.say(f"pairs: {guess.total:,} ({parts}) in {guess.units:,} units")
     console.say(f"disk: about {guess.bytes / 2**20:,.1f} MiB as {guess.format}")

@@ -8,6 +8,7 @@ from busaug.cli.experiment_audit import audit
 from busaug.cli.experiment_quality import quality
 from busaug.cli.experiment_run import run
 from busaug.cli.experiment_table import table
+from busaug.cli.voice import voiced
 
 experiment = typer.Typer(
     name="experiment",
@@ -15,4 +16,4 @@ experiment = typer.Typer(
     no_args_is_help=True,
 )
 for command in (run, table, quality, audit):
-    experiment.command()(command)
+    experiment.command()(voiced(command))

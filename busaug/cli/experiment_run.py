@@ -73,6 +73,7 @@ def run(
                     _print_estimate(study, estimate(study), comm.size)
             return
         summary = run_experiment(study, out, comm=comm)
+    console.result({"out": str(out), **summary})
     before = summary["jobs"] - summary["done"]
     tail = f", {before} of them before" if before else ""
     console.say(f"{summary['jobs']} jobs done{tail}: {out}")
@@ -100,6 +101,14 @@ def _print_estimate(study: Study, guess: Estimate, processes: int) -> None:
         )
     console.out.print(table)
     console.say("")
+    console.result(
+        {
+            "jobs": len(study.jobs),
+            "images": dict(guess.images),
+            "processes": processes,
+            "seconds": sum(guess.seconds.values()) / processes,
+        }
+    )
     who = "one process" if processes == 1 else f"{processes} processes like this one"
     total = sum(guess.seconds.values()) / processes
     console.say(f"{len(study.jobs)} jobs, about {duration(total)} on this machine, {who}")

@@ -62,11 +62,14 @@ def train(
         if not comm.is_root:
             return
 
+    validation = read_json(out / "metrics_val.json")
+    figures = {name: validation[name] for name in ("confusion", "metrics", "undefined")}
+    console.result({"out": str(out), **summary, "validation": figures})
     counts = ", ".join(f"{label} {n}" for label, n in summary["images"]["train"].items())
     added = f", {summary['synthetic']} of them synthetic" if summary["synthetic"] else ""
     console.say(f"trained on {counts} images{added}; {summary['updates']} updates")
     console.say(f"best epoch {summary['best_epoch']} of {summary['epochs']}, on validation images:")
-    _print_metrics(read_json(out / "metrics_val.json"))
+    _print_metrics(validation)
     console.say(f"model: {out / 'model.safetensors'}")
 
 

@@ -36,6 +36,15 @@ def verify(out: RunOfAugment, catalog: ItsCatalog = None) -> None:
             console.say(f"         {fault}")
         if len(check.faults) > _SHOWN:
             console.say(f"         and {len(check.faults) - _SHOWN:,} more")
+    console.result(
+        {
+            "out": str(out),
+            "checks": [
+                {"name": check.name, "looked_at": check.looked_at, "faults": list(check.faults)}
+                for check in checks
+            ],
+        }
+    )
     if any(check.faults for check in checks):
         raise typer.Exit(1)
 

@@ -43,7 +43,7 @@ def srad(
     domain: Literal["log", "linear"] = "log",
     decay: float = 1 / 6,
 ) -> Images:
-    """Despeckle images at several scales.
+    """Despeckle images at several scales (Yu & Acton 2002, IEEE TIP 11(11):1260).
 
     The result does not depend on the number of threads. It is not differentiable;
     ``busaug.reference.srad`` is. On the CPU it takes the memory of one image for each thread beside

@@ -47,7 +47,7 @@ def style_loss(
     With the polynomial kernel k(x, y) = (x^T y + c)^2, c = ``offset``, it equals
     (1/4N^2) (||F F^T / M - T||_F^2 + 2c ||mean(F) - mean(S)||^2), T = S S^T / M_s: for c = 0 the
     style loss of Gatys et al. 2016. It is computed exactly, over N x N matrices or over kernels of
-    positions, whichever takes fewer operations.
+    positions, whichever takes fewer operations. Formulas: Li et al. 2017, arXiv 1701.01036.
 
     Args:
         features: Feature maps F (B, N, M): batch, channels, positions. Float32 or float64 on the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -48,6 +49,9 @@ def test_a_dry_run_lists_jobs_and_writes_nothing(
     assert re.search(r"none +honest +probe +- +3 +0 ", shown.output)
     assert re.search(r"mean-std +honest +probe +0.5, 1 +6 +18 ", shown.output)
     assert re.search(r"9 jobs, about \d+ s on this machine, one process", shown.output)
+    told = CliRunner().invoke(app, [*words(config, out, phantoms), "--dry-run", "--json"])
+    guess = json.loads(told.stdout)
+    assert (guess["jobs"], guess["images"]["mean-std"]) == (9, 18)
     assert not out.exists()
 
 
