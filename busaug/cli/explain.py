@@ -29,7 +29,7 @@ def explain(
     composite: Annotated[
         list[str] | None,
         typer.Option(
-            help="Rule of the convolutions, alpha2beta1 (default) or alpha1beta0; repeat to compare."
+            help="Rule of convolutions: alpha2beta1 (default) or alpha1beta0; repeat to compare."
         ),
     ] = None,
 ) -> None:
