@@ -1,5 +1,9 @@
 """Rules that users register: each against a network of known relevance, and bad ones named."""
 
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from tolerances import TOLERANCES
@@ -189,3 +193,12 @@ def test_a_rule_of_the_wrong_shape_is_named(images: Tensor) -> None:
     busaug.register_rule(Shrinking, lambda _layer, _inputs, _outputs, relevance: relevance)
     with pytest.raises(InputError, match=r"rule of Shrinking returned.*\(2, 6, 10, 4\).*10, 8\)"):
         relevance(network(Shrinking()), images)
+
+
+def test_the_example_of_the_documentation_conserves() -> None:
+    page = (Path(__file__).parents[2] / "docs/explain.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(example, names)
+    record = names["record"]
+    assert float(record.conservation_error) <= TOLERANCES["conservation, float32"]
