@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from busaug.explain.relevance import Composite, Record
 
-_HEADINGS = ("worst", "median", "sum |R| / |f|")
+_COLUMNS = (("worst", 9), ("median", 9), ("sum |R| / |f|", 13))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,27 +73,27 @@ class Conservation:
         return text.getvalue()
 
     def table(self, rows_max: int = 6) -> Sequence[str]:
-        """Lines for a terminal: the layers that conserve worst, worst first, and the input."""
+        """Lines for a terminal: the layers that conserve worst, worst first, and the input.
+
+        Of layers with the same figures, as a pool has those of what it pools, one is shown.
+        """
         layers = self.layers()
-        ranked = sorted(layers, key=lambda name: -max(c.worst for c in layers[name].values()))
-        chosen = ranked[:rows_max]
-        if "input" not in chosen:
-            chosen[-1] = "input"
-        wide = max(len(name) for name in ("layer", *chosen))
-        composites = list(self._errors)
-        headings = "".join(f"  {heading:>{_width(heading)}}" for heading in _HEADINGS)
-        lines = [f"{'layer':<{wide}}" + headings * len(composites)]
-        if len(composites) > 1:
-            above = "".join(f"  {composite:>{len(headings) - 2}}" for composite in composites)
-            lines.insert(0, " " * wide + above)
-        for name in chosen:
+        lines: dict[str, str] = {}
+        for name in sorted(layers, key=lambda name: -max(c.worst for c in layers[name].values())):
             figures = "".join(
                 f"  {found.worst:>9.1e}  {found.median:>9.1e}  {found.magnitude:>13.1f}"
                 for found in layers[name].values()
             )
-            lines.append(f"{name:<{wide}}{figures}")
-        return lines
-
-
-def _width(heading: str) -> int:
-    return max(9, len(heading))
+            if name == "input" or figures not in lines.values():
+                lines[name] = figures
+        chosen = list(lines)[:rows_max]
+        if "input" not in chosen:
+            chosen[-1] = "input"
+        wide = max(len(name) for name in ("layer", *chosen))
+        composites = list(self._errors)
+        headings = "".join(f"  {heading:>{width}}" for heading, width in _COLUMNS)
+        titles = [f"{'layer':<{wide}}" + headings * len(composites)]
+        if len(composites) > 1:
+            above = "".join(f"  {composite:>{len(headings) - 2}}" for composite in composites)
+            titles.insert(0, " " * wide + above)
+        return [*titles, *(f"{name:<{wide}}{lines[name]}" for name in chosen)]

@@ -79,7 +79,7 @@ def write_overlay(path: Path, gray: FloatArray, maps: Sequence[Map], caption: st
     show(_tinted(gray, np.zeros_like(gray)), _GAP)
     below = top + height + 4
     text(_GAP, below + _BAR, "red: for, blue: against", width, _FAINT)
-    text(_GAP, below + _BAR + _LINE, f"scale: {_PERCENTILE:g} % of |R|, smoothed", width, _FAINT)
+    text(_GAP, below + _BAR + _LINE, f"scale to the {_PERCENTILE:g}th percentile", width, _FAINT)
     for index, each in enumerate(maps, start=1):
         left = _GAP + index * (width + _GAP)
         shown = smooth(each.relevance)
