@@ -200,6 +200,15 @@ def test_explain_tells_a_vgg_from_its_file(
     assert "classifier.4" in rows[0]["sums"]
 
 
+def test_explain_names_a_network_it_does_not_know(
+    catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"stages.0.weight": torch.zeros(3)}, tmp_path / "net.pth")
+    assert _run("explain", catalog, tmp_path / "maps", "--model", tmp_path / "net.pth") == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "net.pth are of no ResNet or VGG: keys as 'stages.0.weight'" in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
