@@ -30,7 +30,7 @@ def load_architecture(weights: Weights) -> tuple[nn.Module, str]:
     InputError for other keys or shapes, and for a network without its last layer.
     """
     with torch.device("meta"):  # nothing is drawn: every value comes from the file
-        if "layer1.0.conv1.weight" in weights.state:
+        if any(key.startswith("layer1.0.") for key in weights.state):
             model, name = _resnet(weights)
         elif "features.0.weight" in weights.state:
             model, name = _vgg(weights)
@@ -46,9 +46,10 @@ def load_architecture(weights: Weights) -> tuple[nn.Module, str]:
 
 def _resnet(weights: Weights) -> tuple[nn.Module, str]:
     keys = weights.state.keys()
+    blocks = {match[0] for match in (re.match(r"layer\d+\.\d+\.", key) for key in keys) if match}
     depths = []
     for stage in range(1, len(STAGES) + 1):
-        present = (f"layer{stage}.{block}.conv1.weight" in keys for block in itertools.count())
+        present = (f"layer{stage}.{position}." in blocks for position in itertools.count())
         depths.append(sum(1 for _ in itertools.takewhile(bool, present)))
     if 0 in depths:
         raise _unknown(weights)
