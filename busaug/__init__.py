@@ -6,17 +6,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from busaug.explain.registry import register_rule
     from busaug.explain.relevance import relevance
     from busaug.ops.srad import srad
     from busaug.ops.style_loss import style_loss
     from busaug.ops.style_target import FeatureTarget, GramTarget
 
 __version__ = "0.1.0"
-__all__ = ["FeatureTarget", "GramTarget", "__version__", "relevance", "srad", "style_loss"]
+__all__ = [
+    "FeatureTarget",
+    "GramTarget",
+    "__version__",
+    "register_rule",
+    "relevance",
+    "srad",
+    "style_loss",
+]
 
 _HOMES = {
     "FeatureTarget": "busaug.ops.style_target",
     "GramTarget": "busaug.ops.style_target",
+    "register_rule": "busaug.explain.registry",
     "relevance": "busaug.explain.relevance",
     "srad": "busaug.ops.srad",
     "style_loss": "busaug.ops.style_loss",

@@ -22,7 +22,7 @@ PUBLIC: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "busaug.ops.srad": ("quiet_window", "rodinia_v1", "uva"),
     },
     "Relevance": {
-        "busaug": ("relevance",),
+        "busaug": ("relevance", "register_rule"),
         "busaug.explain.relevance": ("RelevanceModel", "Relevance", "Record"),
     },
     "Style loss": {

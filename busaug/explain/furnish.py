@@ -7,42 +7,53 @@ from collections.abc import Collection, Iterator
 from torch import nn
 
 from busaug.errors import InputError
+from busaug.explain.registry import by_rule, rule_of
 from busaug.explain.rules import AlphaBetaConv, EpsilonLinear, RectifiedSum, ZBoxConv
 from busaug.explain.structure import Structure, structure_of
-from busaug.models.resnet import Add
 from busaug.ops.lrp_layers import AlphaBetaRule
-
-# Layers whose ordinary backward pass already is their rule in the form R = a G (explain.rules).
-PASSIVE = (Add, nn.ReLU, nn.Identity, nn.Dropout, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 
 
 def furnish(model: nn.Module, rule: AlphaBetaRule, kept: Collection[str]) -> ZBoxConv:
     """Replace layers by their rules, in place; the first convolution's rule is returned.
 
-    The first convolution gets the z^B rule, others ``rule``, linear layers the epsilon rule.
-    Modules named in ``kept`` still return what they did. Raises InputError for a layer without a
-    rule, naming it.
+    The first convolution gets the z^B rule, others ``rule``, linear layers the epsilon rule, all
+    else what is registered for it. Modules named in ``kept`` still return what they did. Raises
+    InputError for a layer without a rule, naming it.
     """
     structure = structure_of(model)
     first: ZBoxConv | None = None
     rules: dict[str, AlphaBetaConv] = {}
-    for name, module in list(_leaves(model)):
-        if isinstance(module, nn.Conv2d):
+    placed: dict[nn.Module, nn.Module] = {}
+    for name, module in list(_units(model)):
+        registered = rule_of(module)
+        if registered is not None:
+            if hasattr(module, "inplace"):
+                setattr(module, "inplace", False)  # noqa: B010 - nn.Module's own types forbid it
+            if module not in placed:  # one module may go by several names
+                placed[module] = by_rule(module, registered)
+            _replace(model, name, placed[module])
+        elif module in placed:
+            raise InputError(
+                f"layer {name} of type {type(module).__name__} goes by another name as well",
+                remedy="Give every convolution and linear layer one place: copy.deepcopy it",
+            )
+        elif isinstance(module, nn.Conv2d):
             if first is None:
-                first = ZBoxConv(module)
-                _replace(model, name, first)
+                placed[module] = first = ZBoxConv(module)
             else:
                 nonnegative = name in structure.nonnegative
                 rules[name] = AlphaBetaConv(module, rule, nonnegative=nonnegative)
-                _replace(model, name, rules[name])
+                placed[module] = rules[name]
+            _replace(model, name, placed[module])
         elif isinstance(module, nn.Linear):
-            _replace(model, name, EpsilonLinear(module))
-        elif isinstance(module, nn.ReLU):
-            module.inplace = False
-        elif not isinstance(module, PASSIVE):
+            placed[module] = EpsilonLinear(module)
+            _replace(model, name, placed[module])
+        else:
+            kind = type(module).__name__
             raise InputError(
-                f"layer {name} of type {type(module).__name__} has no relevance rule",
-                remedy="Add its type to PASSIVE in busaug.explain.furnish if R = a G holds",
+                f"layer {name} of type {kind} has no relevance rule",
+                remedy=f"Register one: busaug.register_rule({kind}, 'gradient' or 'pass' or a "
+                "function); help(busaug.register_rule) tells which",
             )
     if first is None:
         raise InputError("the model has no convolution", remedy="Give a convolutional classifier")
@@ -63,9 +74,19 @@ def _rectify(
             _replace(model, relu, nn.Identity())
 
 
-def _leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Every module without children, in the order of their registration."""
-    return ((name, module) for name, module in model.named_modules() if not any(module.children()))
+def _units(parent: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Every registered module and every other without children, in the order of registration.
+
+    A module that goes by several names comes once for each of them.
+    """
+    for child, module in parent._modules.items():
+        if module is None:
+            continue
+        name = prefix + child
+        if rule_of(module) is not None or not module._modules:
+            yield name, module
+        else:
+            yield from _units(module, f"{name}.")
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:

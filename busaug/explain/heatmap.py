@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,27 @@ FloatArray = npt.NDArray[np.floating]
 
 _RED = np.array([0.84, 0.09, 0.11])
 _BLUE = np.array([0.13, 0.40, 0.85])
+_PERCENTILE = 99.5
 _SIDE_MIN = 224
+_GAP = 8
+_LINE = 18
+_BAR = 12
+_FONT = 12
+_INK, _FAINT = "black", (96, 96, 96)
+
+
+@dataclasses.dataclass(frozen=True)
+class Map:
+    """A relevance map (H, W) with what is written above it and below its legend."""
+
+    relevance: FloatArray
+    title: str
+    note: str = ""
 
 
 def scale_of(relevance: FloatArray) -> float:
     """The symmetric colour limit: the 99.5th percentile of |R|, so that outliers do not rule."""
-    return float(np.percentile(np.abs(relevance), 99.5)) or 1.0
+    return float(np.percentile(np.abs(relevance), _PERCENTILE)) or 1.0
 
 
 def smooth(relevance: FloatArray) -> FloatArray:
@@ -31,48 +48,83 @@ def smooth(relevance: FloatArray) -> FloatArray:
 
 def overlay(gray: FloatArray, relevance: FloatArray) -> npt.NDArray[np.uint8]:
     """Blend a signed map (H, W) over a gray image (H, W) in [0, 1]: uint8 (H, W, 3)."""
-    limit = scale_of(relevance)
-    strength = np.clip(relevance / limit, -1, 1)[..., None]
-    tint = np.where(strength > 0, _RED, _BLUE)
-    opacity = 0.8 * np.abs(strength) ** 0.7
-    mixed = (1 - opacity) * gray[..., None] * 0.9 + opacity * tint
-    return np.asarray(np.rint(np.clip(mixed, 0, 1) * 255), dtype=np.uint8)
+    return _tinted(gray, np.clip(relevance / scale_of(relevance), -1, 1))
 
 
-def write_overlay(path: Path, gray: FloatArray, relevance: FloatArray, caption: str) -> None:
-    """A PNG: the image beside its overlay, a legend with the scale, and a caption."""
-    shown = smooth(relevance)
-    height, width = gray.shape
-    factor = max(1, round(_SIDE_MIN / width))
-    plain = np.repeat(np.rint(gray * 255).astype(np.uint8)[..., None], 3, axis=2)
-    pair = np.concatenate([plain, np.full((height, 6, 3), 255, np.uint8), overlay(gray, shown)], 1)
-    picture = Image.fromarray(pair).resize(
-        (pair.shape[1] * factor, height * factor), Image.Resampling.BICUBIC
+def write_overlay(path: Path, gray: FloatArray, maps: Sequence[Map], caption: str) -> None:
+    """A PNG: a caption, the image (H, W) in [0, 1], and beside it its overlay for every map.
+
+    Each overlay has its own scale, symmetric about zero, which the legend below it tells.
+    """
+    font = ImageFont.load_default(size=_FONT)
+    factor = max(1, round(_SIDE_MIN / gray.shape[1]))
+    width, height = gray.shape[1] * factor, gray.shape[0] * factor
+    top = _GAP + 2 * _LINE
+    canvas = Image.new(
+        "RGB",
+        ((width + _GAP) * (1 + len(maps)) + _GAP, top + height + _BAR + 2 * _LINE + _GAP),
+        "white",
     )
-    footer = 44
-    canvas = Image.new("RGB", (picture.width, picture.height + footer), "white")
-    canvas.paste(picture, (0, 0))
     draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(size=12)
-    draw.text((4, picture.height + 4), caption, fill="black", font=font)
-    _legend(draw, canvas.width, picture.height + 24, scale_of(shown), font)
+
+    def text(x: int, y: int, words: str, room: int, ink: str | tuple[int, int, int]) -> None:
+        draw.text((x, y), _fitting(words, room, font), fill=ink, font=font)
+
+    def show(pixels: npt.NDArray[np.uint8], x: int) -> None:
+        picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+        canvas.paste(picture, (x, top))
+
+    text(_GAP, _GAP, caption, canvas.width - 2 * _GAP, _INK)
+    text(_GAP, _GAP + _LINE, "image", width, _FAINT)
+    show(_tinted(gray, np.zeros_like(gray)), _GAP)
+    below = top + height + 4
+    text(_GAP, below + _BAR, "red: for, blue: against", width, _FAINT)
+    text(_GAP, below + _BAR + _LINE, f"scale to the {_PERCENTILE:g}th percentile", width, _FAINT)
+    for index, each in enumerate(maps, start=1):
+        left = _GAP + index * (width + _GAP)
+        shown = smooth(each.relevance)
+        text(left, _GAP + _LINE, each.title, width, _FAINT)
+        show(overlay(gray, shown), left)
+        _legend(canvas, (left, below), width, scale_of(shown), font)
+        text(left, below + _BAR + _LINE, each.note, width, _FAINT)
     with atomic_file(path) as temporary:
         canvas.save(temporary, format="PNG")
 
 
+def _tinted(gray: FloatArray, strength: FloatArray) -> npt.NDArray[np.uint8]:
+    """The image with red or blue laid over it; ``strength`` (H, W) in [-1, 1]."""
+    strength = strength[..., None]
+    tint = np.where(strength > 0, _RED, _BLUE)
+    opacity = 0.8 * np.abs(strength) ** 0.7
+    mixed = (1 - opacity) * gray[..., None] + opacity * tint
+    return np.asarray(np.rint(np.clip(mixed, 0, 1) * 255), dtype=np.uint8)
+
+
 def _legend(
-    draw: ImageDraw.ImageDraw,
+    canvas: Image.Image,
+    corner: tuple[int, int],
     width: int,
-    top: int,
     limit: float,
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
 ) -> None:
-    """A bar from blue over white to red with its limits."""
-    left, right = width // 2 - 60, width // 2 + 60
-    for x in range(left, right):
-        t = 2 * (x - left) / (right - left - 1) - 1
-        tint = _RED if t > 0 else _BLUE
-        colour = (1 - abs(t)) * np.ones(3) + abs(t) * tint
-        draw.line([(x, top), (x, top + 12)], fill=tuple(int(255 * c) for c in colour))
-    draw.text((left - 6, top), f"against {-limit:.1e}", fill="black", font=font, anchor="ra")
-    draw.text((right + 6, top), f"{limit:.1e} for", fill="black", font=font, anchor="la")
+    """The colours over middle gray, from -limit to limit, with its ends and zero below."""
+    left, top = corner
+    ramp = np.tile(np.linspace(-1, 1, width), (_BAR, 1))
+    canvas.paste(Image.fromarray(_tinted(np.full_like(ramp, 0.5), ramp)), corner)
+    draw = ImageDraw.Draw(canvas)
+    y = top + _BAR
+    for x, words, anchor in (
+        (left, f"-{limit:.1e}", "la"),
+        (left + width // 2, "0", "ma"),
+        (left + width, f"+{limit:.1e}", "ra"),
+    ):
+        draw.text((x, y), words, fill=_INK, font=font, anchor=anchor)
+
+
+def _fitting(words: str, room: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
+    """``words``, cut to so many pixels."""
+    if font.getlength(words) <= room:
+        return words
+    while words and font.getlength(words + "...") > room:
+        words = words[:-1]
+    return words + "..."

@@ -1,29 +1,30 @@
-"""The network whose decision is explained: a trained classifier, or ImageNet's own logits."""
+"""The network whose decision is explained: a trained classifier, or any ResNet or VGG."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from busaug.data.catalog import Record
 from busaug.errors import InputError
+from busaug.models.architecture import load_architecture
 from busaug.models.classifier import ClassifierInfo, is_classifier, load_classifier
 from busaug.models.preprocess import despeckle_inputs, imagenet_normalise
-from busaug.models.resnet import ResNet, resnet50
-from busaug.models.weights import Weights, file_sha256, load_state, resolve_weights
+from busaug.models.weights import Weights, file_sha256, resolve_weights
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-    """A ResNet-50 with logits, how its inputs are made, and where it came from."""
+    """A network with logits, how its inputs are made, and where it came from."""
 
-    model: ResNet
+    model: nn.Module
     info: ClassifierInfo | None
-    """None for an ImageNet network, which knows none of the Catalog's classes."""
+    """None for a network of which only the weights are known, not the names of its classes."""
     name: str
     sha256: str
+    architecture: str = "resnet50"
 
     def inputs(self, gray: Tensor) -> Tensor:
         """What ``model`` takes, (B, 3, H, W), for gray images (B, 1, H, W) in [0, 1]."""
@@ -44,7 +45,8 @@ class Predictor:
         return self.info.classes.index(record.label)
 
     def class_name(self, index: int) -> str:
-        return f"ImageNet class {index}" if self.info is None else self.info.classes[index]
+        """The class of a logit; of an unnamed one its number."""
+        return f"class {index}" if self.info is None else self.info.classes[index]
 
 
 def classifier_predictor(path: Path) -> Predictor:
@@ -55,13 +57,12 @@ def classifier_predictor(path: Path) -> Predictor:
 
 
 def imagenet_predictor(weights: Weights) -> Predictor:
-    """An ImageNet ResNet-50 with its own thousand logits.
+    """A ResNet or VGG under torchvision's key names with its own logits, ImageNet's or others.
 
-    Raises InputError where the weights lack the final layer.
+    Raises InputError for other networks, and where the weights lack the final layer.
     """
-    model = resnet50()
-    load_state(model, weights, head="num_batches_tracked")
-    return Predictor(model.eval(), None, weights.name, weights.sha256)
+    model, architecture = load_architecture(weights)
+    return Predictor(model, None, weights.name, weights.sha256, architecture)
 
 
 def load_predictor(spec: str) -> Predictor:

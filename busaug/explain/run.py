@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from busaug import console
-from busaug.data.catalog import Catalog
+from busaug.data import catalog as data
 from busaug.data.images import load_batch
 from busaug.errors import InputError
-from busaug.explain.heatmap import write_overlay
+from busaug.explain.conservation import Conservation
+from busaug.explain.heatmap import Map, write_overlay
 from busaug.explain.predictor import Predictor
-from busaug.explain.relevance import Composite, RelevanceModel
-from busaug.files import atomic_file, write_jsonl
+from busaug.explain.relevance import Composite, Record, Relevance, RelevanceModel
+from busaug.explain.structure import conserving_layers
+from busaug.files import atomic_file, write_jsonl, write_text
 from busaug.trace import span
 
 
@@ -26,23 +31,42 @@ class ExplainSummary:
 
     rows: tuple[dict[str, Any], ...]
     skipped: tuple[dict[str, str], ...]
+    conservation: Conservation
 
     @property
     def conservation_error_max(self) -> float | None:
-        return max((row["conservation_error"] for row in self.rows), default=None)
+        """Of the input's relevance, over images and composites."""
+        errors = [
+            each["conservation_error"]
+            for row in self.rows
+            for each in (row, *row.get("compared", ()))
+        ]
+        return max(errors, default=None)
 
 
 def explain(
-    catalog: Catalog, out: Path, predictor: Predictor, *, size: int, composite: Composite
+    catalog: data.Catalog,
+    out: Path,
+    predictor: Predictor,
+    *,
+    size: int,
+    composites: Sequence[Composite],
 ) -> ExplainSummary:
-    """Write ``arrays/ID.npy`` (float32 (size, size), channel sum), ``overlays/ID.png`` and
-    ``relevance.jsonl`` for every image; an unreadable image is skipped, counted and listed.
+    """Explain every image under every composite; an unreadable one is skipped and listed.
 
-    A classifier's true-class logit is explained; an ImageNet network's highest one.
+    Written are ``arrays/ID.npy`` (float32 (size, size), channel sum) for the first composite,
+    ``arrays/ID.COMPOSITE.npy`` for others, ``overlays/ID.png`` with all of them side by side,
+    ``relevance.jsonl`` and ``conservation.csv``. A classifier's true-class logit is explained; that
+    of a network without class names is its highest one.
     """
-    model = RelevanceModel(predictor.model, composite=composite)
+    layers = conserving_layers(predictor.model)
+    models = {
+        name: RelevanceModel(predictor.model, composite=name, layers=layers)
+        for name in dict.fromkeys(composites)
+    }
     rows: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
+    conservation = Conservation()
     with console.progress("explain", len(catalog.records)) as advance:
         for record in catalog.records:
             try:
@@ -53,36 +77,70 @@ def explain(
                 continue
             wanted = predictor.target(record)
             targets = None if wanted is None else torch.tensor([wanted])
+            inputs = predictor.inputs(gray)
             with span("relevance"):
-                result = model(predictor.inputs(gray), targets)
-            predicted = int(result.record.outputs[0].argmax())
-            target = int(result.record.targets[0])
-            pixels = result.pixels.sum(dim=1)[0].numpy()
-            array = f"arrays/{record.id}.npy"
-            picture = f"overlays/{record.id}.png"
-            with atomic_file(out / array) as temporary, temporary.open("wb") as file:
-                np.save(file, pixels.astype(np.float32))
-            logit = float(result.record.logits[0])
-            caption = f"{record.id}: {predictor.class_name(target)}, logit {logit:.2f}"
-            write_overlay(out / picture, gray[0, 0].numpy(), pixels, caption)
-            sums = {name: float(value[0]) for name, value in result.record.sums.items()}
-            sizes = {name: float(value[0]) for name, value in result.record.magnitudes.items()}
-            rows.append(
-                {
-                    "id": record.id,
-                    "class": record.label,
-                    "target": predictor.class_name(target),
-                    "predicted": predictor.class_name(predicted),
-                    "logit": logit,
-                    "sums": sums,
-                    "magnitudes": sizes,
-                    "conservation_error": float(result.record.conservation_error[0]),
-                    "overlay": picture,
-                    "array": array,
-                }
-            )
+                results = {name: model(inputs, targets) for name, model in models.items()}
+            for name, result in results.items():
+                conservation.add(name, result.record)
+            rows.append(_write_image(out, predictor, record, gray[0, 0], results))
             advance()
     if not rows:
         raise InputError("no image could be explained", remedy="Check the Catalog's image files")
     write_jsonl(out / "relevance.jsonl", rows)
-    return ExplainSummary(tuple(rows), tuple(skipped))
+    write_text(out / "conservation.csv", conservation.csv())
+    return ExplainSummary(tuple(rows), tuple(skipped), conservation)
+
+
+def _write_image(
+    out: Path,
+    predictor: Predictor,
+    image: data.Record,
+    gray: Tensor,
+    results: dict[Composite, Relevance],
+) -> dict[str, Any]:
+    """The arrays and the overlay of an image (H, W), and its row."""
+    maps = {name: result.pixels.sum(dim=1)[0].numpy() for name, result in results.items()}
+    found = []
+    for index, (name, result) in enumerate(results.items()):
+        array = f"arrays/{image.id}.{name}.npy" if index else f"arrays/{image.id}.npy"
+        _save(out / array, maps[name])
+        found.append(_composite_row(name, result.record, array))
+    first, *others = found
+    record = next(iter(results.values())).record
+    target = predictor.class_name(int(record.targets[0]))
+    predicted = predictor.class_name(int(record.outputs[0].argmax()))
+    logit = float(record.logits[0])
+    overlay = f"overlays/{image.id}.png"
+    shown = [
+        Map(pixels, name, f"sum {pixels.sum(dtype=np.float64):.2f}, logit {logit:.2f}")
+        for name, pixels in maps.items()
+    ]
+    caption = f"{image.id} ({image.label}): relevance for {target}"
+    if predicted != target:
+        caption += f", predicted {predicted}"
+    write_overlay(out / overlay, gray.numpy(), shown, caption)
+    row = {
+        "id": image.id,
+        "class": image.label,
+        "target": target,
+        "predicted": predicted,
+        "logit": logit,
+        "overlay": overlay,
+        **first,
+    }
+    return row | {"compared": others} if others else row
+
+
+def _composite_row(name: Composite, record: Record, array: str) -> dict[str, Any]:
+    return {
+        "composite": name,
+        "sums": {layer: float(value[0]) for layer, value in record.sums.items()},
+        "magnitudes": {layer: float(value[0]) for layer, value in record.magnitudes.items()},
+        "conservation_error": float(record.conservation_error[0]),
+        "array": array,
+    }
+
+
+def _save(path: Path, pixels: npt.NDArray[np.float32]) -> None:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.save(file, pixels.astype(np.float32))

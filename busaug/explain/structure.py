@@ -15,9 +15,11 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
+from busaug.explain.registry import rule_of
 from busaug.models.resnet import Add
 
 _TRANSPARENT = (nn.Identity, nn.Dropout)
+_CHECKED = (nn.ReLU, nn.LeakyReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 _RELU_FUNCTIONS = (torch.relu, functional.relu)
 _SIGN_KEEPING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, *_TRANSPARENT)
 
@@ -36,7 +38,7 @@ class Structure:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return not any(m.children())
+        return not any(m.children()) or rule_of(m) is not None
 
 
 def structure_of(model: nn.Module) -> Structure:
@@ -46,6 +48,19 @@ def structure_of(model: nn.Module) -> Structure:
     except Exception:  # whatever a forward pass does with a stand-in for a tensor
         return Structure()
     return _Reader(model, graph).structure()
+
+
+def conserving_layers(model: nn.Module) -> tuple[str, ...]:
+    """Activations and pools whose output all relevance goes through, in forward order.
+
+    The sum of their relevance is the logit, unlike that of a layer inside one branch of a residual
+    sum. None for a model that cannot be traced.
+    """
+    try:
+        graph = _Tracer().trace(model)
+    except Exception:  # as above
+        return ()
+    return _Reader(model, graph).conserving()
 
 
 class _Reader:
@@ -66,6 +81,19 @@ class _Reader:
                 sources = (self._only_source(node, index, nn.Conv2d) for index in (0, 1))
                 summed[str(node.target)] = tuple(name for name in sources if name is not None)
         return Structure(self._nonnegative(), rectified, summed)
+
+    def conserving(self) -> tuple[str, ...]:
+        """Nodes that no edge of the graph jumps over, of the types worth a line each."""
+        place = {node: index for index, node in enumerate(self._nodes)}
+        names: list[str] = []
+        reach = 0  # the last node that anything seen so far is passed to
+        for index, node in enumerate(self._nodes):
+            alone = reach <= index and bool(node.users)
+            reach = max([reach, *(place[user] for user in node.users)])
+            once = self._calls[node.target] == 1
+            if alone and once and self._is(node, *_CHECKED):
+                names.append(str(node.target))
+        return tuple(names)
 
     def _is(self, node: fx.Node, *types: type[nn.Module]) -> bool:
         return node.op == "call_module" and isinstance(self._modules[str(node.target)], types)

@@ -18,7 +18,7 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
 
     A Conv2d followed by a BatchNorm2d absorbs it; a BatchNorm1d followed (dropout aside) by a
     Linear is absorbed by that Linear. Followed means: next among the parent's children, which holds
-    for the models of this package. Raises ValueError where a BatchNorm has no such neighbour.
+    for the models of this package. A BatchNorm without such a neighbour stays.
     """
     folded = copy.deepcopy(model).eval().requires_grad_(False)
     for parent in folded.modules():
@@ -30,9 +30,6 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
             elif isinstance(left, nn.BatchNorm1d) and isinstance(right, nn.Linear):
                 setattr(parent, name, nn.Identity())
                 setattr(parent, next_name, _fold_before(left, right))
-    for name, module in folded.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            raise ValueError(f"BatchNorm {name} has no convolution or linear layer to fold into")
     return folded
 
 

@@ -1,9 +1,12 @@
 """``busaug augment`` and ``busaug explain`` from the command line."""
 
+import csv
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from augment.conftest import FAST, make_record
 from tolerances import TOLERANCES
 
@@ -11,6 +14,7 @@ from busaug.cli import app as program
 from busaug.data.catalog import Catalog
 from busaug.data.images import pixel_hash, write_pixels
 from busaug.files import read_jsonl
+from busaug.models.vgg import VGG
 from busaug.seeding import draw
 
 
@@ -145,6 +149,64 @@ def test_explain_writes_maps_and_prints_conservation(
         assert row["conservation_error"] < TOLERANCES["conservation, float32"]
         assert all(abs(row["sums"][k]) <= size for k, size in row["magnitudes"].items())
     assert "conservation" in capsys.readouterr().out
+
+
+def test_explain_compares_composites_layer_by_layer(
+    catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--model", "random", "--size", "32", "--split", "all", "--limit", "1"]
+    names = ["alpha1beta0", "alpha2beta1"]
+    out = tmp_path / "maps"
+    both = [part for name in names for part in ("--composite", name)]
+    assert _run("explain", catalog, out, *options, *both) == 0
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert names in printed
+    assert [line for line in printed if line[:1] == ["input"]]
+    rows = read_jsonl(out / "relevance.jsonl")
+    assert [row["composite"] for row in rows] == ["alpha1beta0"] * 2
+    for row in rows:
+        (other,) = row["compared"]
+        assert other["composite"] == "alpha2beta1"
+        for each in (row, other):
+            total = np.load(out / each["array"]).sum(dtype=np.float64)
+            assert total == pytest.approx(row["logit"], rel=TOLERANCES["conservation, float32"])
+        assert not np.array_equal(np.load(out / row["array"]), np.load(out / other["array"]))
+    with (out / "conservation.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == 2 * (2 + 16 + 1 + 1)  # stem and its pool, blocks, last pool, input
+    assert [line["composite"] for line in table[:2]] == names
+    for line in table:
+        layer = line["layer"]
+        parts = [
+            row if line["composite"] == row["composite"] else row["compared"][0] for row in rows
+        ]
+        errors = [
+            abs(p["sums"][layer] / row["logit"] - 1) for p, row in zip(parts, rows, strict=True)
+        ]
+        assert float(line["error_worst"]) == pytest.approx(max(errors), rel=1e-4, abs=1e-12)
+
+
+def test_explain_tells_a_vgg_from_its_file(
+    catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A network of two blocks, as torchvision would name its values; three classes of no name."""
+    torch.manual_seed(1)
+    torch.save(VGG([[4], [6, 8]], 3, batchnorm=True).state_dict(), tmp_path / "net.pth")
+    options = ["--model", tmp_path / "net.pth", "--size", "32", "--split", "all", "--limit", "1"]
+    assert _run("explain", catalog, tmp_path / "maps", *options) == 0
+    assert "(vgg6_bn)" in capsys.readouterr().out
+    rows = read_jsonl(tmp_path / "maps/relevance.jsonl")
+    assert {row["target"] for row in rows} <= {"class 0", "class 1", "class 2"}
+    assert "classifier.4" in rows[0]["sums"]
+
+
+def test_explain_names_a_network_it_does_not_know(
+    catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"stages.0.weight": torch.zeros(3)}, tmp_path / "net.pth")
+    assert _run("explain", catalog, tmp_path / "maps", "--model", tmp_path / "net.pth") == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "net.pth are of no ResNet or VGG: keys as 'stages.0.weight'" in error
 
 
 @pytest.mark.parametrize(

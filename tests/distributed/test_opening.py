@@ -118,7 +118,9 @@ def test_separate_runs_under_srun_can_be_asked_for(monkeypatch: pytest.MonkeyPat
     pretend(monkeypatch, SRUN)
     assert isinstance(open_communicator("single"), Single)
     with pytest.raises(InputError, match="absent is not a Catalog"):
-        CliRunner().invoke(program.app, ["despeckle", "absent", "b"], catch_exceptions=False)
+        CliRunner().invoke(
+            program.app, ["explain", "absent", "b", "--model", "c"], catch_exceptions=False
+        )
 
 
 @pytest.mark.parametrize(

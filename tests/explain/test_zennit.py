@@ -1,4 +1,4 @@
-"""Agreement with zennit (Anders et al. 2021), a peer, in float64 on ResNet-50.
+"""Agreement with zennit (Anders et al. 2021), a peer, in float64 on ResNets and VGG.
 
 zennit imports torchvision, of which nothing is used here: an empty stand-in serves. It has no rule
 for units without one part, so ours is off for the comparison. Install it with
@@ -7,18 +7,19 @@ for units without one part, so ours is off for the comparison. Install it with
 
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from explain.walk import Walk, warm
+from explain.walk import Walk, walk_vgg, warm
 from tolerances import TOLERANCES
 from torch import Tensor, nn
 
 from busaug.explain.relevance import relevance
 from busaug.models.fold import fold_batchnorm
 from busaug.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, imagenet_normalise
-from busaug.models.resnet import Bottleneck, resnet50
+from busaug.models.resnet import BasicBlock, Bottleneck, ResNet, resnet50
+from busaug.models.vgg import VGG
 from busaug.ops.lrp_layers import AlphaBetaRule
 
 
@@ -39,8 +40,16 @@ def zennit() -> Iterator[types.ModuleType]:
         sys.modules.update(hidden)
 
 
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "resnet50": lambda: resnet50(num_classes=5),
+    "resnet18": lambda: ResNet(5, block=BasicBlock, depths=(2, 2, 2, 2)),
+    "vgg_bn": lambda: VGG([[8, 12], [16]], 5, batchnorm=True),
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("alpha", [2.0, 1.0])
-def test_agrees_with_zennit(zennit: types.ModuleType, alpha: float) -> None:
+def test_agrees_with_zennit(zennit: types.ModuleType, alpha: float, network: str) -> None:
     rules, layer = zennit.rules, zennit.layer
 
     class Sum(nn.Module):
@@ -52,10 +61,10 @@ def test_agrees_with_zennit(zennit: types.ModuleType, alpha: float) -> None:
             return self.sum(torch.stack([left, right], dim=-1))
 
     torch.manual_seed(3)
-    model = warm(resnet50(num_classes=5).double())
+    model = warm(NETWORKS[network]().double())
     folded = fold_batchnorm(model)
     for module in folded.modules():
-        if isinstance(module, Bottleneck):
+        if isinstance(module, (BasicBlock, Bottleneck)):
             module.add = Sum()  # type: ignore[assignment]
 
     mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64).view(1, 3, 1, 1)
@@ -63,7 +72,7 @@ def test_agrees_with_zennit(zennit: types.ModuleType, alpha: float) -> None:
     zero = {"stabilizer": 1e-9, "zero_params": "bias"}
 
     def rule(_context: dict, name: str, module: nn.Module) -> object:  # type: ignore[type-arg]
-        if name == "conv1":
+        if name in ("conv1", "features.0"):
             return rules.ZBox(-mean / std, (1 - mean) / std, **zero)
         if isinstance(module, nn.Conv2d):
             return rules.AlphaBeta(alpha, alpha - 1, **zero)
@@ -81,7 +90,10 @@ def test_agrees_with_zennit(zennit: types.ModuleType, alpha: float) -> None:
         (theirs,) = torch.autograd.grad(out, x, seed)
 
     target = torch.tensor([2])
-    twin, _ = Walk(model, alpha, zero_part=False)(x.detach(), target)
+    if isinstance(model, VGG):
+        twin, _ = walk_vgg(model, alpha, x.detach(), target, zero_part=False)
+    else:
+        twin, _ = Walk(model, alpha, zero_part=False)(x.detach(), target)
     rule = AlphaBetaRule(alpha, alpha - 1, zero_part=False)
     ours, _ = relevance(model, x.detach(), target, composite=rule)
     for found in (twin, ours):
