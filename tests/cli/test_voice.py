@@ -169,7 +169,11 @@ def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_bytes(catalog: Path, tmp_p
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     started = subprocess.Popen(
-        [*command, str(stopped), *options], stderr=subprocess.PIPE, text=True, env=environment
+        [*command, str(stopped), *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=tmp_path.anchor,  # else a source tree would be imported in the package's place
     )
     until = time.monotonic() + 120
     while not list(stopped.rglob("*--0000.png")) and started.poll() is None:
@@ -177,7 +181,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_bytes(catalog: Path, tmp_p
         time.sleep(0.02)
     started.send_signal(signal.SIGINT)
     _, errors = started.communicate(timeout=60)
-    assert started.returncode == 128 + signal.SIGINT
+    assert started.returncode == 128 + signal.SIGINT, errors
     assert errors.endswith("interrupted\n")
     assert "Traceback" not in errors
     assert 0 < len(list(stopped.rglob("*--0000.png"))) < 6
