@@ -69,6 +69,10 @@ class StyleConfig(Section):
     balance: Literal["calibrated", "elements"] = Field(
         "calibrated", description="elements: means over elements in place of sums, see method.md"
     )
+    precision: Literal["auto", "single", "mixed"] = Field(
+        "auto",
+        description="mixed: bfloat16 convolutions after the stem; auto: where tiles compute them",
+    )
     optimiser: Literal["lbfgs", "adam"] = "lbfgs"
     step: float = Field(0.005, gt=0.0, le=1.0, description="Adam's first step")
     decay: float = Field(0.1, gt=0.0, le=1.0, description="Adam's last step over its first, cosine")

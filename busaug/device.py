@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 
+from busaug.config import Config
 from busaug.errors import InputError
 
 
@@ -16,6 +19,26 @@ def open_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise InputError(f"device {name!r} cannot be used: {reason}", remedy="Use cpu") from error
     return device
+
+
+def resolve_precision(config: Config) -> Config:
+    """The configuration with ``style.precision`` as it pays on ``compute.device``, where ``auto``.
+
+    That is ``mixed`` where bfloat16 matrices are multiplied in tiles: by AMX of x86 processors, by
+    tensor cores of CUDA devices from capability 8.0 on.
+    """
+    if config.style.precision != "auto":
+        return config
+    style = config.style.model_copy(update={"precision": _paying(config.compute.device)})
+    return config.model_copy(update={"style": style})
+
+
+def _paying(device: str) -> Literal["single", "mixed"]:
+    if device == "cpu":
+        tiles = bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    else:
+        tiles = torch.cuda.is_bf16_supported(including_emulation=False)
+    return "mixed" if tiles else "single"
 
 
 def out_of_memory(error: BaseException) -> bool:

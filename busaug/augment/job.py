@@ -30,7 +30,7 @@ Format = Literal["png", "webdataset", "parquet"]
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A Catalog, a resolved configuration (``compute.threads`` is a number) and networks."""
+    """A Catalog, a resolved configuration (no ``auto``, threads a number) and networks."""
 
     catalog: Catalog
     config: Config
@@ -117,8 +117,13 @@ class Job:
         torch.set_num_threads(self.config.compute.threads)
         device = device or open_device(self.config.compute.device)
         style = self.config.style
+        assert style.precision != "auto"
         return FeatureExtractor(
-            style.backbone, self.weights, style.layers, softmax=style.softmax
+            style.backbone,
+            self.weights,
+            style.layers,
+            softmax=style.softmax,
+            precision=style.precision,
         ).to(device)
 
     def engine(

@@ -52,17 +52,20 @@ def first_of_each_class(catalog: Catalog, limit: int) -> Catalog:
 
 
 def resolve_compute(config: Config) -> Config:
-    """The configuration with ``compute.threads`` a number: 0 becomes the cores at hand.
+    """The configuration with what is left to the machine filled in.
 
-    Processes that a launcher started on this machine share its cores.
+    ``compute.threads`` becomes a number: 0 is the cores at hand, which the processes share that a
+    launcher started on this machine. ``style.precision`` becomes ``single`` or ``mixed``.
     """
-    if config.compute.threads:
-        return config
-    available = getattr(os, "sched_getaffinity", None)
-    cores = len(available(0)) if available else os.cpu_count() or 1
-    threads = max(1, cores // detect().local_size)
-    compute = config.compute.model_copy(update={"threads": threads})
-    return config.model_copy(update={"compute": compute})
+    from busaug.device import resolve_precision  # brings torch
+
+    if not config.compute.threads:
+        available = getattr(os, "sched_getaffinity", None)
+        cores = len(available(0)) if available else os.cpu_count() or 1
+        threads = max(1, cores // detect().local_size)
+        compute = config.compute.model_copy(update={"threads": threads})
+        config = config.model_copy(update={"compute": compute})
+    return resolve_precision(config)
 
 
 def duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from busaug.config import Config, load_config
+from busaug.device import resolve_precision
 from busaug.errors import InputError
 from busaug.experiment.classical import TRANSFORMS
 from busaug.experiment.config import ArmConfig, ExperimentConfig, InputsConfig, Settings
@@ -109,7 +110,8 @@ def _resolve(entry: ArmConfig, experiment: ExperimentConfig) -> Arm:
     if entry.srad_scale is not None:
         inputs = inputs.model_copy(update={"srad_scale": entry.srad_scale})
     images = entry.name if entry.settings else entry.like
-    return Arm(entry.name, entry.like, images, load_config(overrides=overrides), inputs)
+    config = resolve_precision(load_config(overrides=overrides))
+    return Arm(entry.name, entry.like, images, config, inputs)
 
 
 def flattened(values: Mapping[str, Any], start: str = "") -> Settings:

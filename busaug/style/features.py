@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +70,8 @@ class FeatureExtractor(nn.Module):
         layers: One of its layer sets; InputError for an unknown one.
         softmax: Smooth activations by a softmax over each whole layer (SWAG, Wang et al. 2021),
             scaled to mean one.
+        precision: ``mixed`` convolves in bfloat16 after the first stage, whose input, an image,
+            would lose gray levels. Features are float32 all the same.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class FeatureExtractor(nn.Module):
         layers: str = "default",
         *,
         softmax: bool = False,
+        precision: Literal["single", "mixed"] = "single",
     ) -> None:
         super().__init__()
         spec = BACKBONES[backbone]
@@ -91,6 +95,11 @@ class FeatureExtractor(nn.Module):
         assert isinstance(stem[0], nn.Conv2d)
         stem[0] = GrayStem(stem[0])
         self.stages = nn.ModuleDict(dict(stages))
+        self._inner: dict[str, torch.dtype] = {}
+        if precision == "mixed":
+            self._inner = {name: torch.bfloat16 for name, _ in stages[1:]}
+            for name in self._inner:
+                self.stages[name].to(torch.bfloat16)
         self._grids: dict[Extent, dict[str, Extent]] = {}
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -119,17 +128,26 @@ class FeatureExtractor(nn.Module):
         x = images.to(self.device)
         step = max(1, _PIXELS_AT_ONCE // images.shape[-2:].numel())
         for name, stage in self.stages.items():
-            x = _by_parts(stage, x, step)
-            yield name, _smoothed(x) if self.softmax else x
+            x = _by_parts(stage, self._taken(x, name), step)
+            yield name, self._given(x)
 
     def forward(self, images: Tensor) -> Features:
         """(B, 1 or 3, H, W) in [0, 1] to the features of every layer, shallow to deep."""
         features: Features = {}
         x = images
         for name, stage in self.stages.items():
-            x = stage(x)
-            features[name] = _smoothed(x) if self.softmax else x
+            x = stage(self._taken(x, name))
+            features[name] = self._given(x)
         return features
+
+    def _taken(self, x: Tensor, name: str) -> Tensor:
+        """In the precision of the stage of that name."""
+        return x.to(self._inner[name]) if name in self._inner else x
+
+    def _given(self, x: Tensor) -> Tensor:
+        """A stage's output as features."""
+        x = x.float() if x.dtype == torch.bfloat16 else x
+        return _smoothed(x) if self.softmax else x
 
 
 def _by_parts(stage: nn.Module, images: Tensor, step: int) -> Tensor:

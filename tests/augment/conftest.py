@@ -24,6 +24,7 @@ FAST = (
     "style.iterations=4",
     "style.references=2",
     "style.calibration_pairs=2",
+    "style.precision=single",
     "plan.unit=3",
     "compute.threads=1",
     "relevance.mode=L0",

@@ -75,6 +75,19 @@ def test_losses_fall_and_rows_say_by_how_much(job: MakeJob, tmp_path: Path) -> N
         assert curve == sorted(curve, reverse=True)
 
 
+def test_mixed_precision_ends_as_near_the_style(job: MakeJob, tmp_path: Path) -> None:
+    more = ("style.iterations=12", "relevance.mode=LA")
+    left = {}
+    for precision in ("single", "mixed"):
+        made = job(*more, f"style.precision={precision}")
+        augment(made, tmp_path / precision)
+        left[precision] = [row["style_left"] for row in Manifest(tmp_path / precision).rows()]
+    assert left["mixed"] != left["single"]
+    away = TOLERANCES["mixed precision, style distance left"]
+    assert left["mixed"] == pytest.approx(left["single"], rel=away)
+    assert max(left["mixed"]) < 1
+
+
 def test_an_interrupted_run_resumes_to_the_same_bytes(
     job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

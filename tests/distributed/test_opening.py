@@ -160,6 +160,17 @@ def test_processes_of_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch)
     assert resolve_compute(chosen).compute.threads == 3
 
 
+@pytest.mark.parametrize(("tiles", "precision"), [(True, "mixed"), (False, "single")])
+def test_the_precision_is_what_the_processor_is_quick_in(
+    monkeypatch: pytest.MonkeyPatch, tiles: bool, precision: str
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": tiles})
+    assert resolve_compute(Config()).style.precision == precision
+    for chosen in ("single", "mixed"):
+        config = load_config(overrides=[f"style.precision={chosen}"])
+        assert resolve_compute(config).style.precision == chosen
+
+
 class OfTwo(Single):
     """Rank 1 of two, as far as it is asked."""
 

@@ -167,6 +167,25 @@ def test_features_streamed_in_parts_are_those_of_the_whole(
         assert found[name].stride() == value.stride()
 
 
+def test_mixed_precision_is_within_bfloat16s_rounding_and_leaves_the_first_layer() -> None:
+    weights, gray = _warm(), torch.rand(2, 1, 48, 48, requires_grad=True)
+    exact = FeatureExtractor("resnet50", weights)(gray)
+    mixed = FeatureExtractor("resnet50", weights, precision="mixed")
+    found = mixed(gray)
+    assert list(found) == list(exact)
+    assert torch.equal(found["relu"], exact["relu"])
+    for name, value in exact.items():
+        assert found[name].dtype == torch.float32
+        assert found[name].stride() == value.stride()
+        away = (found[name] - value).norm() / value.norm()
+        assert away < TOLERANCES["bfloat16 features, L2"]
+    assert found["layer3"].detach().to(torch.bfloat16).float().equal(found["layer3"])
+    assert all(torch.equal(x, found[name]) for name, x in mixed.stream(gray))
+    (wanted,) = torch.autograd.grad(exact["layer3"].square().sum(), gray)
+    (got,) = torch.autograd.grad(found["layer3"].square().sum(), gray)
+    assert (got - wanted).norm() / wanted.norm() < TOLERANCES["bfloat16 gradient, L2"]
+
+
 def test_stem_maps_of_many_sizes_do_not_pile_up() -> None:
     stem = GrayStem(torch.nn.Conv2d(3, 4, 3, padding=1, bias=False))
     first = stem(torch.ones(1, 1, 8, 8))

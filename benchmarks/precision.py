@@ -1,0 +1,170 @@
+"""Mixed against single precision on real pairs: how much sooner, and how near the same loss?
+
+    python benchmarks/precision.py CATALOG --weights FILE [--pairs 32] [--out docs/precision]
+
+Both precisions take turns, batch by batch, on the same pairs with the same relevance and balance.
+Every result is judged by the losses in single precision. Writes OUT.json after every batch and
+OUT.md; --render only writes OUT.md from OUT.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from busaug import console
+from busaug.augment.calibration import calibrate
+from busaug.augment.engine import Engine
+from busaug.augment.gate import ssim_map
+from busaug.augment.job import Job
+from busaug.augment.plan import Unit
+from busaug.cli.shared import resolve_compute
+from busaug.config import Config, load_config
+from busaug.data.catalog import Catalog
+from busaug.distributed.communicator import Single
+from busaug.files import write_json, write_text
+from busaug.models.weights import resolve_weights
+from busaug.style.optimise import minimise
+
+PRECISIONS = ("single", "mixed")
+
+Results = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("catalog", type=Path)
+    parser.add_argument("--weights")
+    parser.add_argument("--pairs", type=int, default=32)
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--evaluations", type=int, nargs="+", default=[60, 150])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("docs/precision"))
+    parser.add_argument("--render", action="store_true")
+    arguments = parser.parse_args()
+    file = arguments.out.with_suffix(".json")
+    if not arguments.render:
+        for partial in measure(arguments):
+            write_json(file, partial)
+    write_text(arguments.out.with_suffix(".md"), render(json.loads(file.read_text())))
+
+
+def configured(arguments: argparse.Namespace, precision: str) -> Config:
+    return resolve_compute(
+        load_config(
+            preset="proposed",
+            overrides=[
+                f"style.precision={precision}",
+                f"style.size={arguments.size}",
+                f"compute.threads={arguments.threads}",
+                f"plan.contents={arguments.pairs}",
+                "style.plateau=0",
+            ],
+        )
+    )
+
+
+def measure(arguments: argparse.Namespace) -> Iterator[Results]:
+    """The results so far, after every batch."""
+    weights = resolve_weights(arguments.weights)
+    catalog = Catalog.load(arguments.catalog)
+    jobs = {name: Job(catalog, configured(arguments, name), weights, None) for name in PRECISIONS}
+    single = jobs["single"]
+    balance = calibrate(single.training, single.config, single.extractor(), Single())
+    results: Results = {
+        "size": arguments.size,
+        "pairs": arguments.pairs,
+        "threads": arguments.threads,
+        "weights": {"name": weights.name, "sha256": weights.sha256},
+        "arms": [
+            {"precision": name, "evaluations": count, "seconds": 0.0, "loss": [], "ssim": []}
+            for count in arguments.evaluations
+            for name in PRECISIONS
+        ],
+    }
+    plan = single.plan()
+    with tempfile.TemporaryDirectory() as scratch, console.progress("pairs", len(plan)) as advance:
+        engines = {
+            name: job.engine(job.extractor(), balance, Path(scratch), keep_targets=False)
+            for name, job in jobs.items()
+        }
+        for content in plan.contents_of(range(plan.units)):
+            engines["single"].explain(content)
+        for unit in plan:
+            for arm in results["arms"]:
+                run(engines, unit, arm)
+            yield results
+            for _ in unit.pairs:
+                advance()
+
+
+def run(engines: dict[str, Engine], unit: Unit, arm: Results) -> None:
+    """Add what an arm makes of a unit."""
+    engine = engines[arm["precision"]]
+    loaded = [engine.loader.pair(pair) for pair in unit.pairs]
+    contents = engine.loader.batch([inputs.content for inputs in loaded])
+    objective = engine.objective(loaded, contents)
+    style = engine.config.style.model_copy(update={"iterations": arm["evaluations"]})
+    begin = time.perf_counter()
+    minimum = minimise(objective, contents.pixels, style, contents.overlays)
+    arm["seconds"] += time.perf_counter() - begin
+    judge = engines["single"].objective(loaded, contents)
+    with torch.no_grad():
+        share = judge.losses(minimum.images).total / judge.losses(contents.pixels).total
+    arm["loss"] += [round(float(value), 5) for value in share]
+    arm["ssim"] += [
+        round(float(ssim_map(image[0].numpy(), content[0].numpy()).mean()), 4)
+        for image, content in zip(minimum.images, contents.pixels, strict=True)
+    ]
+
+
+def render(results: Results) -> str:
+    return "\n".join([_HEAD.format(**results), *_table(results)])
+
+
+def _table(results: Results) -> Iterator[str]:
+    yield "| evaluations | precision | loss final/initial | SSIM | s an evaluation and image |"
+    yield "| --- | --- | --- | --- | --- |"
+    for arm in results["arms"]:
+        cost = arm["seconds"] / (len(arm["loss"]) * arm["evaluations"])
+        yield (
+            f"| {arm['evaluations']} | {arm['precision']}"
+            f" | {median(arm['loss']):.4f} ({max(arm['loss']):.3f})"
+            f" | {median(arm['ssim']):.3f} | {cost:.4f} |"
+        )
+    yield ""
+    for single, mixed in zip(results["arms"][::2], results["arms"][1::2], strict=True):
+        shares = [m / s for m, s in zip(mixed["loss"], single["loss"], strict=True)]
+        yield (
+            f"After {single['evaluations']} evaluations the loss in mixed precision is"
+            f" {median(shares):.3f} of that in single (median; {min(shares):.3f} to"
+            f" {max(shares):.3f}), in {mixed['seconds'] / single['seconds']:.2f} of the time."
+        )
+
+
+_HEAD = """# Mixed precision
+
+Rendered by `benchmarks/precision.py` from `precision.json`.
+
+With `style.precision=mixed` the network computes in bfloat16 from its second stage on, weights,
+activations and gradients; sums are float32. The first stage takes the image in float32, whose
+gray levels bfloat16 would merge, and losses, targets and optimiser are float32 as well. `auto`, the
+default, is `mixed` where the processor multiplies bfloat16 matrices in tiles (AMX of x86 servers,
+tensor cores of CUDA devices from capability 8.0 on) and `single` elsewhere; which it was is part of
+a run's identity.
+
+{pairs} real pairs (BUSI, {size}²), batches of eight, {threads} thread(s) of an Intel Xeon with AMX,
+weights {weights[name]}; the two take turns. Losses are judged in single precision. Medians (worst).
+"""
+
+
+if __name__ == "__main__":
+    main()
