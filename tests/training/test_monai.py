@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -13,13 +12,6 @@ import busaug
 from busaug.errors import InputError
 
 pytestmark = pytest.mark.slow  # MONAI takes seconds to import
-
-
-@pytest.fixture(scope="module")
-def monai():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its dependencies' deprecations
-        return pytest.importorskip("monai")
 
 
 @pytest.fixture(scope="module")
