@@ -50,19 +50,15 @@ class RandomSrad(ImageOnlyTransform):
         self._options = srad_options(scales=scales, iterations=iterations, **options)
 
     def should_apply(self, force_apply: bool = False) -> bool:
-        """Draw whether images are changed."""
         return force_apply or self._uniform() < self.p
 
     def get_params(self) -> dict[str, Any]:
-        """Draw the scale."""
         return {"scale": 1 + int(self._uniform() * self._options.scales)}
 
     def apply(self, img: NDArray[Any], scale: int, **params: Any) -> NDArray[Any]:
-        """An image at the drawn scale."""
         return array_at_scale(img, scale, self._options)
 
     def get_transform_init_args(self) -> dict[str, Any]:
-        """What ``to_dict`` keeps beside p."""
         return self._options.model_dump()
 
     def _uniform(self) -> float:

@@ -61,7 +61,6 @@ class RandSradd(RandomizableTransform, MapTransform):
         self._scale = 0
 
     def randomize(self, data: Any = None) -> None:
-        """Draw whether images are changed, and to which scale."""
         super().randomize(data)
         self._scale = int(self.R.randint(1, self._options.scales + 1))
 

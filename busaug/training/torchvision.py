@@ -55,11 +55,9 @@ class RandomSrad(v2.Transform):
         self.p, self.scales, self.iterations = p, scales, iterations
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the scale of a sample; 0 leaves it as it is."""
         return {"scale": int(draw_scales(1, self.p, self.scales))}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """An image at the drawn scale; all else as it is."""
         scale = params["scale"]
         if not scale:
             return inpt

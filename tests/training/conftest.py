@@ -34,8 +34,8 @@ def albumentations():
 @pytest.fixture(scope="session")
 def torchvision():
     """The real torchvision. Its transforms are Python and call none of its compiled operators.
-    Where those do not fit the installed torch (wheels made for CUDA beside a torch without), the import
-    fails, because it looks their names up; these are declared then.
+    Where those do not fit the installed torch (wheels made for CUDA beside a torch without), the
+    import fails, because it looks their names up; these are declared then.
     """
     spec = find_spec("torchvision")
     if spec is None:
@@ -53,3 +53,8 @@ def torchvision():
     for name in re.findall(r'register_fake\("torchvision::(\w+)"\)', source):
         library.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
     yield importlib.import_module("torchvision")
+
+
+@pytest.fixture(scope="session")
+def kornia():
+    return _import("kornia")

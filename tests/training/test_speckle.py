@@ -96,3 +96,12 @@ def test_workers_and_epochs_draw_differently():
     assert first[0] != first[1]
     assert first != second
     assert epochs() == [first, second]
+
+
+def test_it_stands_among_kornias_modules(kornia):
+    images = batch(3)
+    expected = busaug.srad(images, scales=1, iterations=2)[0].flip(-1)
+    flip = kornia.augmentation.RandomHorizontalFlip(p=1)
+    for chain in (nn.Sequential, kornia.augmentation.AugmentationSequential):
+        found = chain(RandomSrad(1, scales=1, iterations=2), flip)(images)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
