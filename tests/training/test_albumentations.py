@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from tolerances import TOLERANCES
 
 import busaug
 from busaug.errors import InputError
@@ -60,7 +61,8 @@ def test_levels_and_channels(transform, dtype, channels):
     unit = (image.astype(np.float32) / np.float32(full)).reshape(40, 48, -1)
     exact = np.stack([busaug.srad(np.ascontiguousarray(unit[..., c]), scales=1, iterations=3)[0]
                       for c in range(unit.shape[-1])], -1).astype(np.float64) * full  # fmt: skip
-    assert np.abs(found.reshape(exact.shape) - exact).max() <= 0.5 + 1e-7 * full
+    level = 0.5 + TOLERANCES["half a level, of full scale"] * full
+    assert np.abs(found.reshape(exact.shape) - exact).max() <= level
 
 
 def test_the_seed_of_compose_sets_the_draws(albumentations, transform):
