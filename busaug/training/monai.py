@@ -32,8 +32,8 @@ class RandSradd(RandomizableTransform, MapTransform):
     and labels among them, stay. Draws come from the transform's own ``R`` (``set_random_state``,
     which ``monai.data.DataLoader`` seeds in each worker).
 
-    Images are (C, H, W), float32 or float64 in [0, 1], uint8 or uint16, arrays, tensors or
-    MetaTensors; kind, dtype and metadata stay. Raises InputError as ``busaug.srad`` does.
+    Images are (C, H, W), float32 or float64 in [0, 1] or uint8, arrays, tensors or MetaTensors;
+    kind, dtype and metadata stay. Raises InputError as ``busaug.srad`` does.
 
     Args:
         keys: Keys of the images.
