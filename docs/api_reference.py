@@ -30,7 +30,9 @@ PUBLIC: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "In a training loop": {
         "busaug.training": ("StyledVariants", "RandomSrad"),
+        "busaug.training.torchvision": ("RandomSrad",),
         "busaug.training.monai": ("RandSradd",),
+        "busaug.training.albumentations": ("RandomSrad",),
     },
     "Catalogs and settings": {
         "busaug.data.catalog": ("Catalog", "Record"),

@@ -89,4 +89,6 @@ TOLERANCES: dict[str, float] = {
     "speckle snr of the quietest": 0.2,  # a window of a few hundred pixels, chosen for its quiet
     "contrast to noise": 0.1,  # variances of some hundred pixels
     "mass of a random map": 0.02,  # 20 maps of 1600 pixels
+    # training
+    "half a level, of full scale": 1e-7,  # beyond the half: one float32 rounding before it
 }

@@ -6,10 +6,11 @@ import gc
 import os
 import signal
 import sys
+from typing import Annotated
 
 import typer
 
-from busaug import console
+from busaug import __version__, console
 from busaug.cli import commands
 from busaug.cli.experiment import experiment
 from busaug.cli.voice import voiced
@@ -36,8 +37,22 @@ _HARMLESS = frozenset({"info", "settings"})
 """Commands that may as well be run by each."""
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"busaug {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def refuse_copies(context: typer.Context) -> None:
+def refuse_copies(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
     """Refuse to run a command once a process, where a launcher has started several."""
     if context.invoked_subcommand != experiment.info.name:
         _refuse_copies(f"{context.invoked_subcommand}")

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from busaug.errors import InputError
-from busaug.ops.srad import srad, srad_options
+from busaug.ops.srad import srad_options
+from busaug.training.scales import at_scales, require_probability
 
 try:
     from monai.config import KeysCollection
@@ -31,8 +32,8 @@ class RandSradd(RandomizableTransform, MapTransform):
     and labels among them, stay. Draws come from the transform's own ``R`` (``set_random_state``,
     which ``monai.data.DataLoader`` seeds in each worker).
 
-    Images are (C, H, W), float32 or float64 in [0, 1], arrays, tensors or MetaTensors; kind and
-    metadata stay. Raises InputError as ``busaug.srad`` does.
+    Images are (C, H, W), float32 or float64 in [0, 1] or uint8, arrays, tensors or MetaTensors;
+    kind, dtype and metadata stay. Raises InputError as ``busaug.srad`` does.
 
     Args:
         keys: Keys of the images.
@@ -54,14 +55,12 @@ class RandSradd(RandomizableTransform, MapTransform):
         **options: object,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        if not 0 <= prob <= 1:
-            raise InputError(f"prob={prob} is no probability", remedy="Give 0 to 1")
+        require_probability("prob", prob)
         RandomizableTransform.__init__(self, prob)
         self._options = srad_options(scales=scales, iterations=iterations, **options)
         self._scale = 0
 
     def randomize(self, data: Any = None) -> None:
-        """Draw whether images are changed, and to which scale."""
         super().randomize(data)
         self._scale = int(self.R.randint(1, self._options.scales + 1))
 
@@ -70,9 +69,9 @@ class RandSradd(RandomizableTransform, MapTransform):
         self.randomize()
         if not self._do_transform:
             return found
-        strength = self._scale * self._options.iterations
-        options = {**self._options.model_dump(), "scales": 1, "iterations": strength}
+        scale = torch.tensor([self._scale])
         for key in self.key_iterator(found):
             image, *_ = convert_data_type(found[key], torch.Tensor)
-            found[key], *_ = convert_to_dst_type(srad(image, **options)[0], found[key])
+            (changed,) = at_scales(image[None], scale, self._options)
+            found[key], *_ = convert_to_dst_type(changed, found[key])
         return found

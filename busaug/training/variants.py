@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from busaug.data.images import read_gray, resize, to_float
 from busaug.errors import InputError
 from busaug.files import iterate_jsonl
 from busaug.seeding import draw
+from busaug.training.scales import require_probability
 
 
 class StyledVariants(Dataset[tuple[Tensor, int]]):
@@ -34,6 +35,7 @@ class StyledVariants(Dataset[tuple[Tensor, int]]):
         p: Probability of a variant, in [0, 1].
         size: Side of the images, pixels; None keeps each image's own size.
         seed: Of the draws.
+        transform: What is done to each image (1, H, W) after that; its draws are its own.
 
     Raises:
         InputError: a folder that is no Catalog or no run, a run made from another Catalog or from
@@ -48,9 +50,9 @@ class StyledVariants(Dataset[tuple[Tensor, int]]):
         p: float = 0.5,
         size: int | None = 224,
         seed: int = 0,
+        transform: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        if not 0 <= p <= 1:
-            raise InputError(f"p={p} is no probability", remedy="Give 0 to 1")
+        require_probability("p", p)
         if size is not None and size < 1:
             raise InputError(f"size={size} is no size", remedy="Give a side in pixels, or None")
         source = Catalog.load(Path(catalog))
@@ -59,6 +61,7 @@ class StyledVariants(Dataset[tuple[Tensor, int]]):
         self._originals = originals
         self._variants = _by_content(originals, made)
         self._p, self._size, self._seed = p, size, seed
+        self._transform = transform
         # in shared memory: workers that outlive an epoch hold copies of all else
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -79,6 +82,8 @@ class StyledVariants(Dataset[tuple[Tensor, int]]):
         image = torch.from_numpy(to_float(read_gray(path)))[None]
         if self._size is not None:
             image = resize(image, self._size)
+        if self._transform is not None:
+            image = self._transform(image)
         return image, self.classes.index(original.label)
 
 

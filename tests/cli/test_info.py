@@ -33,6 +33,11 @@ def test_json_carries_the_facts() -> None:
     assert set(facts["weights"]) == {"resnet50", "vgg19"}
 
 
+def test_the_version_is_told() -> None:
+    result = CliRunner().invoke(app, ["--version"], catch_exceptions=False)
+    assert (result.exit_code, result.stdout) == (0, f"busaug {busaug.__version__}\n")
+
+
 def test_text_has_a_line_for_every_fact() -> None:
     result = CliRunner().invoke(app, ["info"], catch_exceptions=False)
     lines = [line.split() for line in result.stdout.splitlines()]

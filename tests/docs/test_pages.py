@@ -11,6 +11,10 @@ import pytest
 from docs.commands import DOCUMENTS, ROOT
 from tolerances import TOLERANCES
 
+from busaug.data.ingest import prepare
+
+READERS = ROOT / "docs/reader_table.py"
+
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _ROW = re.compile(r"^\| (.+?) \| (\S+) \|$", re.MULTILINE)
 
@@ -57,6 +61,21 @@ def test_the_api_reference_is_what_its_script_makes() -> None:
     made = reference()["render"]()
     there = (ROOT / "docs/api.md").read_text(encoding="utf-8")
     assert there == made, "make it again: python docs/api_reference.py"
+
+
+def test_the_page_of_readers_is_what_its_script_makes() -> None:
+    made = runpy.run_path(str(READERS))["render"]()
+    there = (ROOT / "docs/readers.md").read_text(encoding="utf-8")
+    assert there == made, "make it again: python docs/reader_table.py"
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_counts_shown_of_real_images(busi_256: Path, busi_native: Path, tmp_path: Path) -> None:
+    page = runpy.run_path(str(READERS))
+    for source in (busi_256, busi_native):
+        prepare([source], tmp_path / source.name, overlays=False)
+        assert page["counts"](source, tmp_path / source.name) == page["REAL"][source.name]
 
 
 def test_the_api_reference_has_every_public_name() -> None:

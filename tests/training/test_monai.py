@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -13,13 +12,6 @@ import busaug
 from busaug.errors import InputError
 
 pytestmark = pytest.mark.slow  # MONAI takes seconds to import
-
-
-@pytest.fixture(scope="module")
-def monai():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its dependencies' deprecations
-        return pytest.importorskip("monai")
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +78,27 @@ def test_a_pipeline_trains(monai, transform):
             optimiser.step()
             losses.append(loss.item())
     assert losses[-1] < losses[0]
+
+
+def test_workers_and_epochs_draw_differently(monai, transform):
+    def epochs():
+        pipeline = transform("image", prob=0.9, scales=8, iterations=1)
+        data = monai.data.Dataset([item() for _ in range(12)], pipeline)
+        torch.manual_seed(0)
+        loader = monai.data.DataLoader(data, batch_size=6, num_workers=2)
+        return [[batch["image"].flatten(1).mean(1).tolist() for batch in loader] for _ in range(2)]
+
+    first, second = epochs()
+    assert first[0] != first[1]
+    assert first != second
+    assert epochs() == [first, second]
+
+
+def test_levels_keep_their_dtype(transform):
+    image = (item()["image"] * 255).astype(np.uint8)
+    found = transform("image", prob=1)({"image": image})["image"]
+    assert found.dtype == np.uint8
+    assert not np.array_equal(found, image)
 
 
 def test_bad_input_is_named(transform):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 import busaug
 from busaug.errors import InputError
@@ -59,3 +60,48 @@ def test_bad_input_is_named():
         RandomSrad()(batch()[0, 0])
     with pytest.raises(InputError, match="domain"):
         RandomSrad(domain="db")
+
+
+def test_same_on_batch_draws_once_for_all():
+    images = batch(6)
+    candidates = torch.cat([images[None], busaug.srad(images, scales=3, iterations=2)])
+    transform = RandomSrad(0.5, scales=3, iterations=2, same_on_batch=True)
+    drawn = set()
+    for _ in range(40):
+        same = (candidates == transform(images)).flatten(1).all(1)
+        assert same.sum() == 1
+        drawn.add(int(same.long().argmax()))
+    assert drawn == {0, 1, 2, 3}
+
+
+def test_workers_and_epochs_draw_differently():
+    """As the transform of a dataset: what two workers, two epochs and a repetition change."""
+
+    class Repeated(Dataset):
+        def __init__(self):
+            self.transform = RandomSrad(0.9, scales=8, iterations=1)
+
+        def __len__(self):
+            return 12
+
+        def __getitem__(self, index):
+            return self.transform(batch(1)[0])
+
+    def epochs():
+        torch.manual_seed(0)
+        loader = DataLoader(Repeated(), batch_size=6, num_workers=2)
+        return [[images.flatten(1).mean(1).tolist() for images in loader] for _ in range(2)]
+
+    first, second = epochs()
+    assert first[0] != first[1]
+    assert first != second
+    assert epochs() == [first, second]
+
+
+def test_it_stands_among_kornias_modules(kornia):
+    images = batch(3)
+    expected = busaug.srad(images, scales=1, iterations=2)[0].flip(-1)
+    flip = kornia.augmentation.RandomHorizontalFlip(p=1)
+    for chain in (nn.Sequential, kornia.augmentation.AugmentationSequential):
+        found = chain(RandomSrad(1, scales=1, iterations=2), flip)(images)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)

@@ -78,6 +78,15 @@ def test_all_and_none_and_its_own_size(folders):
     assert levels(always)[-1][0] == 10 * CONTENTS
 
 
+def test_a_transform_is_given_the_image_that_was_drawn(folders):
+    plain = StyledVariants(folders[0], [folders[1]], size=24)
+    inverse = StyledVariants(folders[0], [folders[1]], size=24, transform=lambda image: 1 - image)
+    for (image, label), (changed, same) in zip(plain, inverse, strict=True):
+        assert changed.shape == (1, 24, 24)
+        assert torch.equal(changed, 1 - image)
+        assert same == label
+
+
 def test_variants_are_drawn_evenly_with_probability_p(folders):
     data = StyledVariants(folders[0], [folders[1]], p=0.4, size=None)
     drawn = Counter()
