@@ -40,6 +40,7 @@ SETTINGS = (
     "style.iterations=40",
     "style.calibration_pairs=8",
     "plan.unit=1",
+    "style.precision=single",
     "compute.threads=1",
 )
 PAPER = {1: 3771.53, 2: 1953.60, 4: 1166.73, 6: 847.10, 8: 739.65}
