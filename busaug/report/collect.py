@@ -104,7 +104,8 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
 def rows_of(run: Run, name: str, notes: Notes) -> Iterator[Row]:
     """The rows of a JSON-lines file of the run, one at a time; a note where reading fails."""
     try:
-        yield from (row for row in iterate_jsonl(run.folder / name) if isinstance(row, dict))
+        rows: Iterator[Any] = iterate_jsonl(run.folder / name)
+        yield from (row for row in rows if isinstance(row, dict))
     except InputError as error:
         notes.add(run, _without_folder(run, error.what))
 

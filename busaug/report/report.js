@@ -45,7 +45,7 @@ function browse(root) {
       counts.set(noun, [seen + !item.hidden, all + 1]);
     }
     for (const list of lists) list.append(...[...list.children].sort(compare));
-    const chosen = form.querySelector("[data-pages]")?.value ?? "";
+    const chosen = form.querySelector("[data-equal=page]")?.value ?? "";
     for (const page of root.querySelectorAll("[data-group]")) {
       const any = page.querySelector("[data-item]:not([hidden])");
       page.hidden = chosen ? page.id !== chosen : !any && page.querySelector("[data-item]");
@@ -66,7 +66,7 @@ function browse(root) {
   /** Turn to the page that an address names; false where it names none of this root's. */
   function turn(name) {
     const target = name && document.getElementById(name);
-    const pages = form.querySelector("[data-pages]");
+    const pages = form.querySelector("[data-equal=page]");
     if (!target || !pages || !root.contains(target)) return false;
     if (target !== root && target.hasAttribute("data-group")) pages.value = name;
     else if (target === root) pages.value = "";
@@ -86,7 +86,8 @@ function browse(root) {
       show();
     });
   }
-  const follow = () => turn(decodeURIComponent(location.hash.slice(1)));
+  const address = () => location.hash.slice(1);
+  const follow = () => turn(address());
   for (const link of root.querySelectorAll(".pages a")) {
     link.addEventListener("click", () => turn(link.hash.slice(1)));
   }
@@ -95,7 +96,7 @@ function browse(root) {
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(show)); // after the fields have changed
   form.hidden = false;
-  if (follow()) document.getElementById(decodeURIComponent(location.hash.slice(1))).scrollIntoView();
+  if (follow()) document.getElementById(address()).scrollIntoView({ behavior: "instant" });
   else show();
 }
 

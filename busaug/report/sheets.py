@@ -127,9 +127,9 @@ class SheetMaker:
         record = self._catalog.by_id.get(name)
         try:
             if record is not None:
-                size = self._run.setting("style", "size")
-                aspect = self._run.setting("style", "aspect") or "square"
-                extent = extent_of(record, size, aspect) if size else None
+                setting = self._run.setting
+                size, aspect = setting("style", "size"), setting("style", "aspect")
+                extent = extent_of(record, size, aspect or "square") if size else None
                 return load_gray(self._catalog.path(record), extent)
         except InputError:
             pass
