@@ -135,13 +135,14 @@ def _write_image(
         Map(pixels, name, f"sum {pixels.sum(dtype=np.float64):.2f}, logit {logit:.2f}")
         for name, pixels in maps.items()
     ]
-    caption = f"{image.id} ({image.label}): relevance for {target}"
+    decision = f"relevance for {target}"
     if shares:
-        caption += f", p = {shares[target_index]:.2f}"
+        decision += f", p = {shares[target_index]:.2f}"
     if predicted != target:
-        caption += f"; predicted {predicted}"
+        decision += f"; predicted {predicted}"
         if shares:
-            caption += f", p = {shares[predicted_index]:.2f}"
+            decision += f", p = {shares[predicted_index]:.2f}"
+    caption = (f"{image.id} ({image.label})", decision)
     write_overlay(out / overlay, gray.numpy(), shown, caption)
     row = {
         "id": image.id,

@@ -19,7 +19,7 @@ from busaug.report.collect import (
     rows_of,
     skipped_rows,
 )
-from busaug.report.items import ACCEPTED, Item
+from busaug.report.items import ACCEPTED, Item, percent, written
 from busaug.report.pictures import relevance_gradient
 from busaug.report.sample import Sample
 from busaug.report.sections import Figure, Table
@@ -238,11 +238,10 @@ def _meaning(run: Run, title: str) -> str:
     """What the outcome says, with the gate's settings."""
     if title == ACCEPTED:
         return "They passed every check of the gate and are in the new data set."
-    settings = run.setting("gate") or {}
-    names = ("ssim_max", "saturated_max", "lesion_ssim_min")
-    return REASONS.get(title, "").format_map(
-        {name: settings.get(name, "the limit") for name in names}
-    )
+    gate = run.setting("gate") or {}
+    forms = {"ssim_max": str, "saturated_max": percent, "lesion_ssim_min": str}
+    told = {name: written(number(gate, name), form, "the limit") for name, form in forms.items()}
+    return REASONS.get(title, "").format_map(told)
 
 
 def _listed(tally: _Tally, pages: Sequence[Page]) -> list[Listed]:

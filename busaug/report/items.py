@@ -94,8 +94,8 @@ class Item:
         return found
 
 
-def written(value: float | None, form: Callable[[float], str]) -> str:
-    return "-" if value is None else form(value)
+def written(value: float | None, form: Callable[[float], str], unknown: str = "-") -> str:
+    return unknown if value is None else form(value)
 
 
 def percent(share: float) -> str:

@@ -10,6 +10,7 @@ function browse(root) {
   const [sort, order] = ["sort", "order"].map((name) => form.elements.namedItem(name));
   const heads = [...root.querySelectorAll("th[data-sort]")];
 
+  const written = (count) => count.toLocaleString("en");
   const number = (text) => (text === undefined || text.trim() === "" ? NaN : Number(text));
 
   function fits(item) {
@@ -59,7 +60,7 @@ function browse(root) {
       const up = order.value === "down" ? "descending" : "ascending";
       head.setAttribute("aria-sort", head.dataset.sort === sort.value ? up : "none");
     }
-    const parts = [...counts].map(([noun, [seen, all]]) => `${seen} of ${all} ${noun}`);
+    const parts = [...counts].map(([noun, [seen, all]]) => `${written(seen)} of ${written(all)} ${noun}`);
     form.querySelector("[role=status]").textContent = `Shown: ${parts.join(", ")}`;
   }
 

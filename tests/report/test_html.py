@@ -97,7 +97,7 @@ def test_every_section_is_there(page: Page) -> None:
         "set-1-0003--0000 malignant saturated 2,230 45 % 35 % 0.850",
         "Rejected: near-copy of its content Hardly anything was changed: SSIM to the content image"
         " is above 0.995. It is shown. set-0-0003--0000 benign rejected: near-copy",
-        "More than 0.02 of the pixels are black or white now",
+        "More than 2 % of the pixels are black or white now",
         "style distance left 20 %",
         "SSIM to content 0.70",
         "loss 5,000 to 2,500",
