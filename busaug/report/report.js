@@ -49,7 +49,8 @@ function browse(root) {
     const chosen = form.querySelector("[data-equal=page]")?.value ?? "";
     for (const page of root.querySelectorAll("[data-group]")) {
       const any = page.querySelector("[data-item]:not([hidden])");
-      page.hidden = chosen ? page.id !== chosen : !any && page.querySelector("[data-item]");
+      const empty = !page.querySelector("[data-item]"); // it says so itself
+      page.hidden = chosen ? page.id !== chosen : !any && !empty;
     }
     for (const link of root.querySelectorAll(".pages a")) {
       const own = link.hash.slice(1) === (chosen || root.id);

@@ -29,7 +29,7 @@ from busaug.report.sample import Sample
 STRIPS_MAX = 12
 STRIP_SIDE_MAX = 1600
 OVERLAYS_MAX = 120
-OVERLAY_SIDE_MAX = 480
+OVERLAY_SIDE_MAX = 640
 
 PERCENT = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision")
 METRIC_NAMES = {
