@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -239,7 +239,11 @@ def _meaning(run: Run, title: str) -> str:
     if title == ACCEPTED:
         return "They passed every check of the gate and are in the new data set."
     gate = run.setting("gate") or {}
-    forms = {"ssim_max": str, "saturated_max": percent, "lesion_ssim_min": str}
+    forms: Mapping[str, Callable[[float], str]] = {
+        "ssim_max": str,
+        "saturated_max": percent,
+        "lesion_ssim_min": str,
+    }
     told = {name: written(number(gate, name), form, "the limit") for name, form in forms.items()}
     return REASONS.get(title, "").format_map(told)
 
