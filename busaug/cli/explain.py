@@ -32,10 +32,20 @@ def explain(
             help="Rule of convolutions: alpha2beta1 (default) or alpha1beta0; repeat to compare."
         ),
     ] = None,
+    explained: Annotated[
+        str | None,
+        typer.Option(
+            "--class",
+            metavar="CLASS",
+            help="Class to explain: its name or number, 'true' or 'predicted'; default: true, or "
+            "predicted where the network has no names of classes.",
+        ),
+    ] = None,
 ) -> None:
     """Layer-wise relevance heatmaps, with the conservation error of each layer."""
     from busaug.cli.shared import choose_split, first_of_each_class
     from busaug.data.catalog import Catalog
+    from busaug.explain.choice import choose_class
     from busaug.explain.predictor import load_predictor
     from busaug.explain.relevance import check_composite
     from busaug.explain.run import explain as run_explain
@@ -46,15 +56,24 @@ def explain(
     source = Catalog.load(catalog)
     chosen = first_of_each_class(choose_split(source, split), limit)
     predictor = load_predictor(model)
+    choice = choose_class(explained, predictor)
     side = size or (predictor.info.size if predictor.info else 224)
-    config = {"split": split, "limit": limit, "size": side, "composite": ", ".join(composites)}
+    config = {
+        "split": split,
+        "limit": limit,
+        "size": side,
+        "composite": ", ".join(composites),
+        "class": explained or ("true" if predictor.info else "predicted"),
+    }
     identity = {
         "catalog": source.hash,
         "model": {"name": predictor.name, "sha256": predictor.sha256},
         "config": config,
     }
     with atomic_folder(out) as folder:
-        summary = run_explain(chosen, folder, predictor, size=side, composites=composites)
+        summary = run_explain(
+            chosen, folder, predictor, size=side, composites=composites, choice=choice
+        )
         RunFolder(folder, "explain", identity).write(
             catalog=os.path.relpath(catalog.resolve(), out.resolve()),
             model=predictor.name,
@@ -69,6 +88,8 @@ def explain(
         f"{len(summary.rows)} images explained ({predictor.architecture}), "
         f"{len(summary.skipped)} skipped: {out}"
     )
+    for line in summary.explained():
+        console.say(f"  relevance for {line}")
     console.say(
         "conservation: sum of relevance R equals the logit f within "
         f"{summary.conservation_error_max:.1e} (worst image)"

@@ -51,15 +51,18 @@ def overlay(gray: FloatArray, relevance: FloatArray) -> npt.NDArray[np.uint8]:
     return _tinted(gray, np.clip(relevance / scale_of(relevance), -1, 1))
 
 
-def write_overlay(path: Path, gray: FloatArray, maps: Sequence[Map], caption: str) -> None:
-    """A PNG: a caption, the image (H, W) in [0, 1], and beside it its overlay for every map.
+def write_overlay(
+    path: Path, gray: FloatArray, maps: Sequence[Map], caption: Sequence[str]
+) -> None:
+    """A PNG: lines of caption, the image (H, W) in [0, 1], and beside it its overlay for every map.
 
     Each overlay has its own scale, symmetric about zero, which the legend below it tells.
     """
     font = ImageFont.load_default(size=_FONT)
     factor = max(1, round(_SIDE_MIN / gray.shape[1]))
     width, height = gray.shape[1] * factor, gray.shape[0] * factor
-    top = _GAP + 2 * _LINE
+    titles = _GAP + len(caption) * _LINE
+    top = titles + _LINE
     canvas = Image.new(
         "RGB",
         ((width + _GAP) * (1 + len(maps)) + _GAP, top + height + _BAR + 2 * _LINE + _GAP),
@@ -74,8 +77,9 @@ def write_overlay(path: Path, gray: FloatArray, maps: Sequence[Map], caption: st
         picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
         canvas.paste(picture, (x, top))
 
-    text(_GAP, _GAP, caption, canvas.width - 2 * _GAP, _INK)
-    text(_GAP, _GAP + _LINE, "image", width, _FAINT)
+    for index, line in enumerate(caption):
+        text(_GAP, _GAP + index * _LINE, line, canvas.width - 2 * _GAP, _INK)
+    text(_GAP, titles, "image", width, _FAINT)
     show(_tinted(gray, np.zeros_like(gray)), _GAP)
     below = top + height + 4
     text(_GAP, below + _BAR, "red: for, blue: against", width, _FAINT)
@@ -83,7 +87,7 @@ def write_overlay(path: Path, gray: FloatArray, maps: Sequence[Map], caption: st
     for index, each in enumerate(maps, start=1):
         left = _GAP + index * (width + _GAP)
         shown = smooth(each.relevance)
-        text(left, _GAP + _LINE, each.title, width, _FAINT)
+        text(left, titles, each.title, width, _FAINT)
         show(overlay(gray, shown), left)
         _legend(canvas, (left, below), width, scale_of(shown), font)
         text(left, below + _BAR + _LINE, each.note, width, _FAINT)

@@ -26,6 +26,14 @@ class Predictor:
     sha256: str
     architecture: str = "resnet50"
 
+    @property
+    def classes(self) -> int:
+        """How many logits the network has."""
+        if self.info is not None:
+            return len(self.info.classes)
+        *_, last = (layer for layer in self.model.modules() if isinstance(layer, nn.Linear))
+        return last.out_features
+
     def inputs(self, gray: Tensor) -> Tensor:
         """What ``model`` takes, (B, 3, H, W), for gray images (B, 1, H, W) in [0, 1]."""
         return imagenet_normalise(gray if self.info is None else despeckle_inputs(gray, self.info))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from busaug import console
 from busaug.data import catalog as data
 from busaug.data.images import load_batch
 from busaug.errors import InputError
+from busaug.explain.choice import Choice
 from busaug.explain.conservation import Conservation
 from busaug.explain.heatmap import Map, write_overlay
 from busaug.explain.predictor import Predictor
@@ -43,6 +45,22 @@ class ExplainSummary:
         ]
         return max(errors, default=None)
 
+    def explained(self, lines_max: int = 10) -> list[str]:
+        """Lines that tell which classes were explained, in how many images, how probable."""
+        classes: dict[str, list[float | None]] = {}
+        for row in self.rows:
+            classes.setdefault(row["target"], []).append(row["probability"])
+        lines = []
+        for name in sorted(classes):
+            line = f"{name} in {len(classes[name])} images"
+            known = [value for value in classes[name] if value is not None]
+            if known:
+                line += f", probability {min(known):.2f} to {max(known):.2f}"
+                line += f" (median {statistics.median(known):.2f})"
+            lines.append(line)
+        rest = len(lines) - lines_max
+        return [*lines[:lines_max], f"and {rest} more classes"] if rest > 0 else lines
+
 
 def explain(
     catalog: data.Catalog,
@@ -51,13 +69,14 @@ def explain(
     *,
     size: int,
     composites: Sequence[Composite],
+    choice: Choice,
 ) -> ExplainSummary:
     """Explain every image under every composite; an unreadable one is skipped and listed.
 
     Written are ``arrays/ID.npy`` (float32 (size, size), channel sum) for the first composite,
     ``arrays/ID.COMPOSITE.npy`` for others, ``overlays/ID.png`` with all of them side by side,
-    ``relevance.jsonl`` and ``conservation.csv``. A classifier's true-class logit is explained; that
-    of a network without class names is its highest one.
+    ``relevance.jsonl`` and ``conservation.csv``. ``choice`` says which logit of an image is
+    explained; its probability is told with it.
     """
     layers = conserving_layers(predictor.model)
     models = {
@@ -75,7 +94,7 @@ def explain(
                 skipped.append({"id": record.id, "reason": catalog.without_root(error.what)})
                 advance()
                 continue
-            wanted = predictor.target(record)
+            wanted = choice(record)
             targets = None if wanted is None else torch.tensor([wanted])
             inputs = predictor.inputs(gray)
             with span("relevance"):
@@ -107,28 +126,42 @@ def _write_image(
         found.append(_composite_row(name, result.record, array))
     first, *others = found
     record = next(iter(results.values())).record
-    target = predictor.class_name(int(record.targets[0]))
-    predicted = predictor.class_name(int(record.outputs[0].argmax()))
+    target_index, predicted_index = int(record.targets[0]), int(record.outputs[0].argmax())
+    target, predicted = map(predictor.class_name, (target_index, predicted_index))
+    shares = _probabilities(record.outputs[0])
     logit = float(record.logits[0])
     overlay = f"overlays/{image.id}.png"
     shown = [
         Map(pixels, name, f"sum {pixels.sum(dtype=np.float64):.2f}, logit {logit:.2f}")
         for name, pixels in maps.items()
     ]
-    caption = f"{image.id} ({image.label}): relevance for {target}"
+    decision = f"relevance for {target}"
+    if shares:
+        decision += f", p = {shares[target_index]:.2f}"
     if predicted != target:
-        caption += f", predicted {predicted}"
+        decision += f"; predicted {predicted}"
+        if shares:
+            decision += f", p = {shares[predicted_index]:.2f}"
+    caption = (f"{image.id} ({image.label})", decision)
     write_overlay(out / overlay, gray.numpy(), shown, caption)
     row = {
         "id": image.id,
         "class": image.label,
         "target": target,
+        "probability": shares[target_index] if shares else None,
         "predicted": predicted,
+        "predicted_probability": shares[predicted_index] if shares else None,
         "logit": logit,
         "overlay": overlay,
         **first,
     }
     return row | {"compared": others} if others else row
+
+
+def _probabilities(logits: Tensor) -> list[float]:
+    """Softmax of an image's logits; empty for a single one, of which it would say nothing."""
+    shares: list[float] = logits.softmax(dim=0).tolist()
+    return shares if len(shares) > 1 else []
 
 
 def _composite_row(name: Composite, record: Record, array: str) -> dict[str, Any]:

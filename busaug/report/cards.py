@@ -18,7 +18,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from busaug import __version__
 from busaug.data.catalog import Catalog
 from busaug.files import write_text
-from busaug.report.collect import Notes, Run, find_runs, json_of, rows_of, source_catalog
+from busaug.report.collect import (
+    Notes,
+    Run,
+    find_runs,
+    json_of,
+    reason_of,
+    rows_of,
+    source_catalog,
+)
 from busaug.report.sections import METRIC_NAMES, format_metric
 from busaug.runfolder import read_run
 
@@ -61,19 +69,26 @@ def write_cards(paths: Sequence[Path]) -> list[Path]:
 def dataset_card(run: Run, runs: Sequence[Run]) -> str:
     """The card of a data set that ``busaug augment`` made."""
     notes = Notes()
-    rows = rows_of(run, "manifest.jsonl", notes)
-    accepted = [row for row in rows if row.get("accepted")]
+    labels, rejected = Counter[str](), Counter[str]()
+    contents, used = set[str](), set[str]()
+    for row in rows_of(run, "manifest.jsonl", notes):
+        reason = reason_of(row)
+        if reason is not None:
+            rejected[reason] += 1
+            continue
+        labels[str(row.get("class"))] += 1
+        contents.add(str(row.get("content")))
+        used.update(str(name) for name in row.get("references") or ())
+    accepted = labels.total()
     catalog = source_catalog(run, runs, notes)
-    labels = Counter(str(row.get("class")) for row in accepted)
-    contents = {str(row.get("content")) for row in accepted}
-    used = contents | {str(name) for row in accepted for name in row.get("references") or ()}
+    used |= contents
     records = [] if catalog is None else [r for r in catalog.records if r.id in used]
     front = {
         "pretty_name": f"Styled variants: {run.name}",
         "license": "other",
         "license_name": "terms-of-the-sources",
         "task_categories": ["image-classification"],
-        "size_categories": [_size(len(accepted))],
+        "size_categories": [_size(accepted)],
         "tags": ["medical", "ultrasound", "breast", "synthetic", "style-transfer"],
     }
     return _render(
@@ -81,15 +96,13 @@ def dataset_card(run: Run, runs: Sequence[Run]) -> str:
         front,
         run=run,
         labels=dict(sorted(labels.items())),
-        accepted=len(accepted),
-        planned=len(rows),
+        accepted=accepted,
+        planned=accepted + rejected.total(),
         contents=len(contents),
         groups=len({r.group for r in records if r.id in contents}),
         masked=sum(bool(r.mask) for r in records if r.id in contents),
         known=catalog is not None,
-        rejected=Counter(
-            str(row.get("reason")).split(":")[0] for row in rows if not row.get("accepted")
-        ),
+        rejected=rejected,
         sources=_sources(catalog, {r.id for r in records}),
     )
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from busaug.data.catalog import Catalog
 from busaug.errors import InputError
-from busaug.files import read_json, read_jsonl
+from busaug.files import iterate_jsonl, read_json
 from busaug.runfolder import RUN_FILE, read_run
 
 ORDER = ("prepare", "despeckle", "train", "explain", "augment")
 """Commands in the order in which runs are shown."""
+
+NOTES_MAX = 100
+"""Lines of a run."""
 
 Row = dict[str, Any]
 
@@ -47,15 +51,19 @@ class Notes:
     """What was left out or could not be found, by run, in the order of finding."""
 
     def __init__(self) -> None:
-        self._notes: dict[str, list[str]] = {}
+        self._notes: dict[str, dict[str, None]] = {}
 
     def add(self, run: Run, what: str) -> None:
-        found = self._notes.setdefault(run.name, [])
-        if what not in found:
-            found.append(what)
+        self._notes.setdefault(run.name, {})[what] = None
 
     def items(self) -> list[tuple[str, list[str]]]:
-        return list(self._notes.items())
+        """The first notes of each run, and how many there are more."""
+        return [(name, _shortened(list(found))) for name, found in self._notes.items()]
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    rest = len(lines) - NOTES_MAX
+    return [*lines[:NOTES_MAX], f"and {rest:,} more, in the run's own files"] if rest > 0 else lines
 
 
 def find_runs(paths: Sequence[Path]) -> list[Run]:
@@ -93,13 +101,42 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
     return sorted(runs, key=lambda run: rank.get(run.command, len(rank)))
 
 
-def rows_of(run: Run, name: str, notes: Notes) -> list[Row]:
-    """The rows of a JSON-lines file of the run; a note and none where it cannot be read."""
+def rows_of(run: Run, name: str, notes: Notes) -> Iterator[Row]:
+    """The rows of a JSON-lines file of the run, one at a time; a note where reading fails."""
     try:
-        return read_jsonl(run.folder / name)
+        rows: Iterator[Any] = iterate_jsonl(run.folder / name)
+        yield from (row for row in rows if isinstance(row, dict))
     except InputError as error:
         notes.add(run, _without_folder(run, error.what))
-        return []
+
+
+def file_of(run: Run, name: str) -> Path:
+    """A file that a row of the run names. Raises InputError for one outside of its folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise InputError(
+            f"{name!r} is outside of the run's folder", remedy="Make the run's rows again"
+        )
+    return run.folder / path
+
+
+def number(row: Mapping[str, Any], key: str) -> float | None:
+    """A finite number of a row, or None."""
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def reason_of(row: Mapping[str, Any]) -> str | None:
+    """The kind of rejection of a manifest row, without its details; None for an accepted one."""
+    if row.get("accepted"):
+        return None
+    return _clipped(str(row.get("reason") or "no reason").split(":")[0])
+
+
+def _clipped(text: str, limit: int = 80) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def json_of(run: Run, name: str, notes: Notes) -> Row | None:

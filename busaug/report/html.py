@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from busaug import __version__
 from busaug.files import write_text
+from busaug.report.augmented import AugmentSection, augment_section
 from busaug.report.collect import Notes, Run, find_runs, source_catalog
 from busaug.report.sections import (
     METRIC_NAMES,
@@ -28,9 +33,10 @@ from busaug.report.sections import (
     roc_figures,
     train_section,
 )
-from busaug.report.sheets import AugmentSection, augment_section
 
 ROWS_A_CLASS = 12
+LIST_MAX = 50
+"""Values shown of a setting that is a list."""
 
 Part = TypeVar("Part")
 
@@ -107,8 +113,10 @@ def build(paths: Sequence[Path], *, rows_a_class: int = ROWS_A_CLASS) -> str:
         train=[train_section(run, notes) for run in of("train")],
         explain=[explain_section(run, rows_a_class, notes) for run in of("explain")],
         augment=_there(
-            augment_section(run, source_catalog(run, runs, notes), rows_a_class, notes)
-            for run in of("augment")
+            augment_section(
+                run, f"augmented-{number}", source_catalog(run, runs, notes), rows_a_class, notes
+            )
+            for number, run in enumerate(of("augment"), start=1)
         ),
         roc=roc_figures(of("train"), notes),
         runs=runs,
@@ -122,8 +130,15 @@ def build(paths: Sequence[Path], *, rows_a_class: int = ROWS_A_CLASS) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(settings=settings, facts=facts)
+    script = resources.files("busaug.report").joinpath("report.js").read_text(encoding="utf-8")
+    digest = hashlib.sha256(script.encode()).digest()
     return environment.get_template("report.html.j2").render(
-        report=report, metric_names=METRIC_NAMES, split_names=SPLIT_NAMES, version=__version__
+        report=report,
+        metric_names=METRIC_NAMES,
+        split_names=SPLIT_NAMES,
+        version=__version__,
+        script=Markup(script),
+        script_hash=f"sha256-{base64.b64encode(digest).decode()}",
     )
 
 
@@ -163,7 +178,9 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(map(_plain, value)) or "none"
+        parts = [_plain(each) for each in value[:LIST_MAX]]
+        rest = len(value) - len(parts)
+        return ", ".join([*parts, f"and {rest:,} more"] if rest else parts) or "none"
     if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
         return value[:12]
     return f"{value:.6g}" if isinstance(value, float) else str(value)

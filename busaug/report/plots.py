@@ -151,14 +151,14 @@ def training_history(history: Sequence[Mapping[str, float]], best_epoch: int | N
 
 def roc(title: str, curves: Mapping[str, tuple[Sequence[bool], Sequence[float]]]) -> str:
     """Receiver operating characteristics, one a name: (is positive, probability of positive)."""
-    with plot(title, "1 - specificity", "sensitivity", width=3.4, height=3.4) as drawing:
+    with plot(title, "1 - specificity", "sensitivity", width=3.4, height=3.7) as drawing:
         axes = drawing.axes
         axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1)
         for colour, (name, (truth, probability)) in zip(PALETTE, curves.items(), strict=False):
             false_positive, true_positive, _ = roc_curve(truth, probability)
             axes.plot(false_positive, true_positive, color=colour, label=name)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-        axes.legend(fontsize=8, loc="lower right")
+        _legend_below(drawing, columns=1)
     return drawing.uri
 
 
@@ -171,9 +171,9 @@ def speckle(iterations: Sequence[float], variation: Sequence[float]) -> str:
     return drawing.uri
 
 
-def _legend_below(drawing: Plot) -> None:
+def _legend_below(drawing: Plot, columns: int = 2) -> None:
     """A legend that hides no data."""
-    drawing.figure.legend(loc="outside lower left", ncols=2, fontsize=8)
+    drawing.figure.legend(loc="outside lower left", ncols=columns, fontsize=8)
 
 
 def _leads(value: float, digits: Sequence[int]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,12 +12,24 @@ from busaug.classify.metrics import METRICS
 from busaug.data.catalog import SPLITS, Catalog
 from busaug.errors import InputError
 from busaug.report import plots
-from busaug.report.collect import Notes, Row, Run, json_of, note_skipped, rows_of, skipped_rows
+from busaug.report.collect import (
+    Notes,
+    Row,
+    Run,
+    file_of,
+    json_of,
+    note_skipped,
+    number,
+    rows_of,
+    skipped_rows,
+)
 from busaug.report.pictures import file_uri
-from busaug.seeding import key_digest
+from busaug.report.sample import Sample
 
+STRIPS_MAX = 12
 STRIP_SIDE_MAX = 1600
-OVERLAY_SIDE_MAX = 480
+OVERLAYS_MAX = 120
+OVERLAY_SIDE_MAX = 640
 
 PERCENT = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision")
 METRIC_NAMES = {
@@ -31,6 +44,10 @@ METRIC_NAMES = {
     "brier": "Brier",
     "ece": "ECE",
 }
+_SORTED = (("probability", "probability"), ("error", "conservation_error"))
+"""Attributes by which overlays are sorted, and the figures of their rows."""
+UNNAMED = re.compile(r"class \d+$")
+"""How ``explain`` calls a logit without a name."""
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -74,18 +91,52 @@ class Explained:
     row: Row
 
     @property
-    def misses(self) -> bool:
-        """Whether another class than the true one was predicted; an ImageNet class is neither."""
+    def decision(self) -> str:
+        """Whether the true class was predicted; empty where the network has other classes."""
         predicted = str(self.row.get("predicted", ""))
-        return predicted != self.row.get("class") and not predicted.startswith("ImageNet")
+        if self.row.get("predicted") is None or UNNAMED.match(predicted):
+            return ""
+        return "right" if predicted == self.row.get("class") else "wrong"
+
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """(name, value) of the ``data-`` attributes that it is sorted and filtered by."""
+        texts = [("name", str(self.row.get("id"))), ("label", str(self.row.get("class")))]
+        texts.append(("decision", self.decision))
+        figures = ((name, number(self.row, key)) for name, key in _SORTED)
+        return texts + [(name, f"{value:.6g}") for name, value in figures if value is not None]
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """(what, figure) to be read below the picture."""
+        explained = str(self.row.get("target", "-"))
+        probability = number(self.row, "probability")
+        if probability is not None:
+            explained += f" ({_share(probability)})"
+        found = [("relevance for", explained)]
+        if self.row.get("predicted") is not None:
+            predicted = str(self.row["predicted"])
+            probability = number(self.row, "predicted_probability")
+            if probability is not None:
+                predicted += f" ({_share(probability)})"
+            found.append(("predicted", predicted))
+        error = number(self.row, "conservation_error")
+        if error is not None:
+            found.append(("conservation error", f"{error:.0e}"))
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
 class ExplainSection:
     run: Run
-    classes: Mapping[str, Sequence[Explained]]
+    shown: Sequence[Explained]
+    labels: Sequence[str]
     count: int
     error_max: float | None
+
+    @property
+    def label_options(self) -> list[tuple[str, str]]:
+        return [(label, label) for label in self.labels]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,68 +213,87 @@ def despeckle_section(run: Run, notes: Notes) -> DespeckleSection:
     """The strips that the run wrote, and how far speckle fell."""
     note_skipped(run, skipped_rows(run), notes)
     strips = []
-    for file in sorted((run.folder / "strips").glob("*.png")):
+    files = sorted((run.folder / "strips").rglob("*.png"))
+    for file in files[:STRIPS_MAX]:
+        name = file.relative_to(run.folder / "strips").with_suffix("").as_posix()
         try:
             uri = file_uri(file, STRIP_SIDE_MAX)
         except OSError:
-            notes.add(run, f"strips/{file.name} cannot be read")
+            notes.add(run, f"strips/{name}.png cannot be read")
             continue
-        strips.append(Figure(uri, f"{file.stem} at every despeckling scale, original first"))
+        strips.append(Figure(uri, f"{name} at every despeckling scale, original first"))
+    if len(files) > STRIPS_MAX:
+        notes.add(run, f"{len(files) - STRIPS_MAX:,} strips: the first {STRIPS_MAX} are shown")
     if not strips:
         notes.add(run, "it has no strips to show")
-    variation = run.summary.get("variation") or []
+    table, variation = _speckle_table(run)
+    figure = None
+    if table is not None and len(variation) == len(table.rows):
+        counts = [int(row[1]) for row in table.rows]
+        alt = f"Speckle falls from {variation[0]:.3f} to {variation[-1]:.3f}"
+        figure = Figure(plots.speckle(counts, variation), alt)
+    return DespeckleSection(run, strips, figure, table)
+
+
+def _speckle_table(run: Run) -> tuple[Table | None, list[float]]:
+    """Figures of the originals and of every scale, and standard deviation over mean of each.
+
+    A Catalog's run has the median of that ratio; one of files has medians of looks, contrast and
+    edges.
+    """
+    figures = run.summary.get("figures") or {}
+    looks = figures.get("looks") or run.summary.get("equivalent_looks") or []
+    variation = run.summary.get("variation") or [look**-0.5 for look in looks if look]
     step = run.setting("srad", "iterations")
-    if not variation or not isinstance(step, int):
-        return DespeckleSection(run, strips, None, None)
-    counts = [step * scale for scale in range(len(variation))]
-    looks = run.summary.get("equivalent_looks") or [None] * len(variation)
+    scales = max(len(looks), len(variation))
+    if not scales or not isinstance(step, int):
+        return None, []
+    columns = [
+        ("SNR", "{:.2f}", [1 / value if value > 0 else None for value in variation]),
+        ("ENL", "{:.1f}", looks),
+        ("CNR", "{:.2f}", figures.get("contrast") or []),
+        ("Edges kept", "{:.2f}", figures.get("edges") or []),
+    ]
+    known = [(name, form, values) for name, form, values in columns if len(values) == scales]
     rows = [
         [
             f"scale {scale}" if scale else "original",
-            str(count),
-            f"{value:.3f}",
-            "-" if look is None else f"{look:.0f}",
+            str(step * scale),
+            *("-" if v[scale] is None else form.format(v[scale]) for _, form, v in known),
         ]
-        for scale, (count, value, look) in enumerate(zip(counts, variation, looks, strict=True))
+        for scale in range(scales)
     ]
-    table = Table(["image", "Iterations", "Std / mean", "Equivalent looks"], rows)
-    alt = f"Speckle falls from {variation[0]:.3f} to {variation[-1]:.3f}"
-    return DespeckleSection(run, strips, Figure(plots.speckle(counts, variation), alt), table)
+    return Table(["image", "Iterations", *(name for name, _, _ in known)], rows), variation
 
 
 def explain_section(run: Run, limit: int, notes: Notes) -> ExplainSection:
     """Overlays of at most ``limit`` images a class, picked by a keyed order."""
     note_skipped(run, skipped_rows(run), notes)
-    rows = rows_of(run, "relevance.jsonl", notes)
-    shown: dict[str, list[Explained]] = {}
-    for row in pick(rows, limit):
+    sample: Sample[str, Row] = Sample(limit)
+    labels: Counter[str] = Counter()
+    error_max = None
+    for row in rows_of(run, "relevance.jsonl", notes):
+        labels[str(row.get("class"))] += 1
+        sample.add(str(row.get("class")), str(row.get("id")), row)
+        error = number(row, "conservation_error")
+        if error is not None:
+            error_max = error if error_max is None else max(error_max, error)
+    shown = []
+    for row in sample.kept(OVERLAYS_MAX):
         try:
-            uri = file_uri(run.folder / str(row["overlay"]), OVERLAY_SIDE_MAX)
-        except (OSError, KeyError):
+            uri = file_uri(file_of(run, str(row["overlay"])), OVERLAY_SIDE_MAX)
+        except (OSError, KeyError, InputError):
             notes.add(run, f"the overlay of {row.get('id')} cannot be read")
             continue
         alt = f"Relevance of {row.get('id')}, {row.get('class')}, for {row.get('target')}"
-        shown.setdefault(str(row.get("class")), []).append(Explained(Figure(uri, alt), row))
-    errors = [e for e in (row.get("conservation_error") for row in rows) if e is not None]
-    return ExplainSection(run, shown, len(rows), max(errors, default=None))
-
-
-def pick(rows: Iterable[Row], limit: int) -> list[Row]:
-    """At most ``limit`` rows a class, a fair draw keyed by id, in the order of class and id."""
-    classes: dict[str, list[Row]] = {}
-    for row in rows:
-        classes.setdefault(str(row.get("class")), []).append(row)
-    chosen: list[Row] = []
-    for label in sorted(classes):
-        drawn = sorted(classes[label], key=lambda row: key_digest("sheet", str(row.get("id"))))
-        chosen += sorted(drawn[:limit], key=lambda row: str(row.get("id")))
-    return chosen
+        shown.append(Explained(Figure(uri, alt), row))
+    return ExplainSection(run, shown, sorted(labels), labels.total(), error_max)
 
 
 def train_section(run: Run, notes: Notes) -> TrainSection:
     """How a classifier was trained, and what it says on each split."""
     note_skipped(run, skipped_rows(run), notes)
-    history = rows_of(run, "history.jsonl", notes)
+    history = list(rows_of(run, "history.jsonl", notes))
     figure = None
     best = run.summary.get("best_epoch")
     if history:
@@ -268,6 +338,10 @@ def _assessment(split: str, row: Mapping[str, Any]) -> Assessment:
         f"{METRIC_NAMES[name]} is undefined: {reason}." for name, reason in row["undefined"].items()
     ]
     return Assessment(split, row["n"], row["classes"], row["confusion"], metrics, undefined)
+
+
+def _share(probability: float) -> str:
+    return f"{100 * probability:.0f} %"
 
 
 def format_metric(name: str, value: float | None) -> str:

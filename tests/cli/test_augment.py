@@ -3,6 +3,7 @@
 import csv
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,6 +201,37 @@ def test_explain_tells_a_vgg_from_its_file(
     assert "classifier.4" in rows[0]["sums"]
 
 
+def test_explain_takes_the_class_that_is_asked_for(
+    catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(1)
+    model = VGG([[4], [6, 8]], 3, batchnorm=True)
+    torch.save(model.state_dict(), tmp_path / "net.pth")
+    options = ["--model", tmp_path / "net.pth", "--size", "32", "--split", "all", "--limit", "2"]
+    chosen: dict[str, list[dict[str, Any]]] = {}
+    for text in ("0", "1", "2", "predicted"):
+        out = tmp_path / f"maps-{text}"
+        assert _run("explain", catalog, out, *options, "--class", text) == 0
+        chosen[text] = read_jsonl(out / "relevance.jsonl")
+        printed = capsys.readouterr().out
+        for name in {row["target"] for row in chosen[text]}:
+            shares = [row["probability"] for row in chosen[text] if row["target"] == name]
+            told = f"probability {min(shares):.2f} to {max(shares):.2f}"
+            assert f"relevance for {name} in {len(shares)} images, {told}" in printed
+    for index, row in enumerate(chosen["predicted"]):
+        each = [chosen[text][index] for text in "012"]
+        assert [other["target"] for other in each] == ["class 0", "class 1", "class 2"]
+        logits = np.array([other["logit"] for other in each])
+        shares = np.exp(logits) / np.exp(logits).sum()
+        assert [other["probability"] for other in each] == pytest.approx(shares)
+        assert row["target"] == row["predicted"] == f"class {logits.argmax()}"
+        assert (
+            row["probability"]
+            == row["predicted_probability"]
+            == each[logits.argmax()]["probability"]
+        )
+
+
 def test_explain_names_a_network_it_does_not_know(
     catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,6 +246,8 @@ def test_explain_names_a_network_it_does_not_know(
     [
         (["--model", "none.safetensors"], "none.safetensors"),
         (["--model", "random", "--composite", "gamma"], "'gamma'"),
+        (["--model", "random", "--class", "benign"], "has no class 'benign'"),
+        (["--model", "random", "--class", "true"], "no names of classes"),
         (["--model", "random", "--split", "dev"], "'dev'"),
         (["--model", "random", "--split", "val"], "no image in its val split"),
     ],

@@ -23,7 +23,7 @@ def test_red_for_and_blue_against_on_a_symmetric_scale() -> None:
 
 def test_a_map_of_zeros_shows_the_image(tmp_path: Path) -> None:
     gray = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
-    write_overlay(tmp_path / "o.png", gray, [Map(np.zeros((64, 64)), "none")], "nothing")
+    write_overlay(tmp_path / "o.png", gray, [Map(np.zeros((64, 64)), "none")], ["nothing"])
     with Image.open(tmp_path / "o.png") as picture:
         assert picture.mode == "RGB"
         panels = panels_of(np.asarray(picture), 256, 2)
@@ -36,7 +36,7 @@ def test_maps_stand_side_by_side_each_on_its_own_scale(tmp_path: Path) -> None:
     relevance = np.zeros((64, 64))
     relevance[8:24, 8:24], relevance[40:56, 40:56] = 1.0, -1.0
     maps = [Map(relevance, "a"), Map(1000 * relevance, "b"), Map(-relevance, "c")]
-    write_overlay(tmp_path / "o.png", gray, maps, "a rather long caption " * 20)
+    write_overlay(tmp_path / "o.png", gray, maps, ["a rather long caption " * 20, "two"])
     with Image.open(tmp_path / "o.png") as picture:
         plain, one, thousand, negative = panels_of(np.asarray(picture).astype(int), 256, 4)
     assert np.array_equal(one, thousand)

@@ -22,6 +22,7 @@ from busaug.runfolder import RunFolder
 from busaug.seeding import draw
 
 SIZE = 48
+STYLE_SIZE = 40
 SPLITS: tuple[Split, ...] = ("train", "train", "train", "train", "val", "test")
 
 
@@ -199,14 +200,16 @@ def _augment(root: Path, catalog: Catalog) -> None:
     for label in catalog.labels:
         training = [r for r in catalog.split("train").records if r.label == label]
         for index, content in enumerate(training):
-            accepted = index != 3
-            file = f"images/{content.id}--0000.png" if accepted else None
+            kind, file = outcome_of(label == catalog.labels[0], index, content.id)
             if file:
-                write_gray(root / file, noise("made", label, index), 8)
+                made = noise("made", label, index)[:STYLE_SIZE, :STYLE_SIZE]
+                write_gray(root / file, made, 8)
             weights = draw("weights", content.id).random((6, 6)).astype(np.float32) * 2
             keep_weights(root, content.id, weights)
             references = [record.id for record in training if record is not content][:2]
             start, end = 5000.0 + index, 2500.0 - 100 * index
+            if label != catalog.labels[0]:
+                end += 30
             rows.append(
                 {
                     "id": f"{content.id}--0000",
@@ -214,8 +217,8 @@ def _augment(root: Path, catalog: Catalog) -> None:
                     "content": content.id,
                     "references": references,
                     "class": label,
-                    "accepted": accepted,
-                    "reason": None if accepted else "near-copy of its content",
+                    "accepted": kind is None,
+                    "reason": kind,
                     "seed": 7,
                     "loss_initial": start,
                     "loss_final": end,
@@ -227,9 +230,9 @@ def _augment(root: Path, catalog: Catalog) -> None:
     write_jsonl(root / "manifest.jsonl", rows)
     config = {
         "seed": 0,
-        "style": {"size": 40, "fusion": "FM", "gamma": 100.0},
+        "style": {"size": STYLE_SIZE, "fusion": "FM", "gamma": 100.0},
         "relevance": {"mode": "LA"},
-        "gate": {"ssim_max": 0.995},
+        "gate": {"ssim_max": 0.995, "saturated_max": 0.02},
     }
     RunFolder(root, "augment", {"config": config, "catalog": catalog.hash}).write(
         catalog="../catalog",
@@ -242,6 +245,15 @@ def _augment(root: Path, catalog: Catalog) -> None:
         style_left_median=0.25,
         ssim_median=0.75,
     )
+
+
+def outcome_of(first: bool, index: int, content: str) -> tuple[str | None, str | None]:
+    """(reason, file) of a content: the last of a class is rejected, and kept in one class."""
+    if index < 3:
+        return None, f"images/{content}--0000.png"
+    if first:
+        return "near-copy of its content", None
+    return "saturated", f"rejected/{content}--0000.png"
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ def test_the_dataset_card_counts_and_warns(runs: Runs) -> None:
         "(6 groups here)",
         "Random features",
         "Marks are restyled",
-        "`near-copy of its content` 2.",
+        "`near-copy of its content` 1, `saturated` 1.",
         "checked on 0 of 6 contents",
         "| `set` | 6 | not known to busaug | unknown |",
     ):
