@@ -28,9 +28,9 @@ from busaug.augment.store.choose import open_store
 from busaug.augment.writer import WriteBehind, Writer
 from busaug.data.catalog import Record
 from busaug.distributed.communicator import Communicator, Single, agreed
-from busaug.errors import PeerFailure
+from busaug.errors import InputError, PeerFailure
 from busaug.files import read_json, write_json
-from busaug.runfolder import Resume, RunFolder, open_run
+from busaug.runfolder import Resume, RunFolder, differences, open_run
 from busaug.style.features import FeatureExtractor
 from busaug.termination import orderly_termination
 
@@ -55,8 +55,8 @@ def augment(
     """Make every planned image under ``out``; returns the run's figures, on every process.
 
     A folder of the same identity is continued; finished units are left alone. Collective. Raises
-    OutputError for a folder of another run, InputError for inputs that cannot be used, PeerFailure
-    where another process has gone.
+    OutputError for a folder of another run, InputError for inputs that cannot be used or that are
+    not those of the other processes, PeerFailure where another process has gone.
     """
     comm, options = comm or Single(), options or Options()
     begin = time.perf_counter()
@@ -66,7 +66,9 @@ def augment(
         run = RunFolder(out, COMMAND, job.identity)
         manifest = Manifest(out)
         store = open_store(job, plan, manifest)
+    root: RunFolder = comm.broadcast_object(run)
     with agreed(comm):
+        _require_alike(run, root)
         if comm.is_root:
             open_run(out, COMMAND, job.identity, resume=options.resume)
     done: dict[str, Any] = comm.broadcast_object(run.summary() if comm.is_root else {})
@@ -108,6 +110,18 @@ def augment(
             store.close()
             done = finish(run, job, plan, manifest, balance)
     return comm.broadcast_object(done)
+
+
+def _require_alike(mine: RunFolder, root: RunFolder) -> None:
+    """InputError unless this process would make what the root would.
+
+    Machines may differ in what they fill in, weights may be other files there.
+    """
+    if mine.hash != root.hash:
+        raise InputError(
+            f"this process and rank 0 differ ({differences(root.identity, mine.identity)})",
+            remedy="Give all machines the same files, and say with --set what each would choose",
+        )
 
 
 def _balance(job: Job, out: Path, extractor: FeatureExtractor, comm: Communicator) -> float:

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
@@ -22,11 +23,13 @@ from busaug.augment.plan import Plan
 from busaug.augment.run import Options, augment
 from busaug.data.catalog import Catalog
 from busaug.data.images import pixel_hash, read_gray
+from busaug.distributed.communicator import Single
 from busaug.errors import InputError, OutputError
 from busaug.runfolder import RunFolder
 from busaug.style.targets import Targets
 
 MakeJob = Callable[..., Job]
+T = TypeVar("T")
 
 
 def test_equal_runs_have_equal_bytes_and_the_manifest_is_the_plan(
@@ -122,6 +125,39 @@ def test_another_configuration_is_refused_with_the_difference(job: MakeJob, tmp_
     with pytest.raises(OutputError, match=r"config\.style\.gamma: 100\.0 there, 50\.0 here"):
         augment(job("style.gamma=50"), tmp_path / "a")
     assert contents_of(tmp_path / "a") == before
+
+
+class Second(Single):
+    """Rank 1 of two, whose rank 0 sends what it is given and fails nowhere."""
+
+    rank = 1  # type: ignore[assignment]
+    size = 2  # type: ignore[assignment]
+
+    def __init__(self, sent: object) -> None:
+        super().__init__()
+        self._sent = sent
+
+    def gather(self, value: T) -> list[T]:
+        return [False, value]  # type: ignore[list-item]
+
+    def broadcast_object(self, value: T, root: int = 0) -> T:
+        return self._sent  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("style.precision=mixed", r"config\.style\.precision: 'mixed' there, 'single' here"),
+        ("compute.threads=2", r"config\.compute\.threads: 2 there, 1 here"),
+    ],
+)
+def test_processes_that_would_make_different_images_are_refused(
+    job: MakeJob, tmp_path: Path, setting: str, told: str
+) -> None:
+    root = RunFolder(tmp_path / "a", "augment", job(setting).identity)
+    with pytest.raises(InputError, match=rf"this process and rank 0 differ \({told}\)"):
+        augment(job(), tmp_path / "a", comm=Second(root))
+    assert not (tmp_path / "a").exists()
 
 
 def test_one_bad_image_costs_only_the_pairs_that_use_it(
