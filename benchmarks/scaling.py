@@ -228,8 +228,8 @@ def render(found: dict[str, Any]) -> str:
         "## Measured",
         "",
         "| launcher | p | units | wall, s | speed-up (of its units alone; Karp-Flatt) "
-        "| weak efficiency | serial share | start, s | writing / computing |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| weak efficiency | serial share | start, s | unit, s | writing / computing |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for entry in runs:
         p = entry["processes"]
@@ -237,8 +237,13 @@ def render(found: dict[str, Any]) -> str:
             f"| {entry['launcher'] or 'none'} | {p} | {entry['units']} | {entry['wall_s']:.1f} "
             f"| {_against(runs, entry, weak=False)} | {_against(runs, entry, weak=True)} "
             f"| {entry['serial_s'] / entry['wall_s']:.4f} | {entry['start_s']:.1f} "
-            f"| {entry['write_s'] / sum(entry['unit_s']):.4f} |"
+            f"| {fmean(entry['unit_s']):.2f} | {entry['write_s'] / sum(entry['unit_s']):.4f} |"
         )
+    lines += [
+        "",
+        "The runs came one after the other, so a drift of the machine's speed is in the speed-ups: "
+        "units of the same work took the times in the last column but one.",
+    ]
     one = max((entry for entry in runs if entry["processes"] == 1), key=lambda e: e["units"])
     times = one["unit_s"]
     lines += [
