@@ -41,8 +41,8 @@ REFERENCES = 4
 EVALUATIONS = 5
 STEP_BAR, LOOP_BAR = 1.25, 1.8
 Precision = Literal["single", "mixed"]
-# Of losses at the start: those of the plain loop are in float32.
-LOSS_TOLERANCE = {"single": 1e-3, "mixed": 2e-2}
+# Of losses at the start, small differences of Grams; those of the plain loop are in float32.
+LOSS_TOLERANCE = {"single": 1e-3, "mixed": 5e-2}
 
 
 def images(count: int, side: int) -> tuple[Tensor, str]:

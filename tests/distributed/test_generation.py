@@ -19,7 +19,7 @@ from busaug.files import read_jsonl
 pytestmark = pytest.mark.dist
 
 SETTINGS = (*FAST, "plan.pairs=4", "relevance.mode=LA", "style.size=48")
-KILLS = int(os.environ.get("BUSAUG_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("BUSAUG_TEST_KILLS", "2"))
 
 
 def _arguments(root: Path, out: Path, *options: str) -> list[str]:
