@@ -1,4 +1,4 @@
-"""The device a run computes on, and what it says when its memory is used up."""
+"""The device a run computes on: what it is quick in, what it says when its memory is used up."""
 
 from __future__ import annotations
 

@@ -117,13 +117,14 @@ class Job:
         torch.set_num_threads(self.config.compute.threads)
         device = device or open_device(self.config.compute.device)
         style = self.config.style
-        assert style.precision != "auto"
+        # Left at auto it is single, as in runs that were made before there was a choice.
+        precision: Literal["single", "mixed"] = "mixed" if style.precision == "mixed" else "single"
         return FeatureExtractor(
             style.backbone,
             self.weights,
             style.layers,
             softmax=style.softmax,
-            precision=style.precision,
+            precision=precision,
         ).to(device)
 
     def engine(
