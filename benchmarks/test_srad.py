@@ -92,6 +92,28 @@ def test_two_threads(benchmark, race, count):
     assert ratio is None or ratio > 0.5  # less than 1 where others use the machine
 
 
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core")
+def test_two_threads_on_one_image_against_two_apart(benchmark, race):
+    """What sharing one image costs: its upper and lower half as two images, on two threads that
+    never wait for each other, are the most that this machine gives at that moment."""
+    image = speckled(side(benchmark))
+    rows = image.shape[-2] // 2
+    halves = image.reshape(2, rows, image.shape[-1])
+
+    region, regions = quiet_regions_op(image), quiet_regions_op(halves)
+
+    def split():
+        return native(image, region, OPTIONS, threads=2)
+
+    def apart():
+        return native(halves, regions, OPTIONS, threads=2)
+
+    benchmark.group = f"srad 1 x {image.shape[-1]} px, 80 iterations, threads"
+    assert torch.isfinite(benchmark(split)).all()
+    ratio = race(split, apart, turns=25)
+    assert ratio is None or ratio > 0.3
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_whole_call(benchmark, race):
     """Range check, log domain, quietest window and all scales against the same in eager torch."""
