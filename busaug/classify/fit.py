@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from busaug import console
-from busaug.classify.batches import epoch_batches
+from busaug.classify.batches import Feed
 from busaug.classify.checkpoint import Snapshot
 from busaug.classify.inputs import ImageSet
 from busaug.classify.predict import gather_logits
@@ -69,7 +69,7 @@ class _Progress:
 
 def fit(
     model: nn.Module,
-    training: ImageSet,
+    training: Feed,
     validation: ImageSet,
     config: Config,
     comm: Communicator | None = None,
@@ -92,25 +92,25 @@ def fit(
     replica = Replica(model, config, comm)
     progress = _begin(replica, config, start)
     replica.tie()
-    count, size = len(training), settings.batch
-    batches = len(epoch_batches(count, size, config.seed, 1))
+    batches = len(training.epoch(1))
     with (
         _repeatable(),
         console.progress("train", settings.epochs * batches) as advance,
     ):
         advance(progress.updates)
         for epoch in range(progress.epoch + 1, settings.epochs + 1):
-            loss_sum = 0.0
-            for step, rows in enumerate(epoch_batches(count, size, config.seed, epoch), start=1):
+            loss_sum, seen = 0.0, 0
+            for step, rows in enumerate(training.epoch(epoch), start=1):
                 update = (epoch - 1) * batches + step
                 rate = progress.schedule.rate_at(update, settings.warmup_epochs * batches)
-                loss = replica.update(training, rows, epoch, rate)
+                loss = replica.update(training.images, rows, epoch, rate)
                 loss_sum += loss * len(rows)
+                seen += len(rows)
                 advance(note=f"epoch {epoch}/{settings.epochs}  loss {loss:.3f}")
-            logits = gather_logits(model, validation.images, size, comm)
+            logits = gather_logits(model, validation.images, settings.batch, comm)
             row = {
                 "epoch": epoch,
-                "train_loss": loss_sum / count,
+                "train_loss": loss_sum / seen,
                 **_validate(logits, validation.targets),
                 "lr": rate,
                 "updates": update,

@@ -35,6 +35,11 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, rows: Tensor) -> ImageSet:
+        """The images at some rows (n,), in that order."""
+        ids = tuple(self.ids[row] for row in rows.tolist())
+        return ImageSet(ids, self.images[rows], self.targets[rows], self.skipped)
+
     def counts(self, classes: Sequence[str]) -> dict[str, int]:
         """Images a class."""
         found = torch.bincount(self.targets, minlength=len(classes)).tolist()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from busaug.classify.batches import shuffled
 from busaug.classify.checkpoint import Checkpoint
 from busaug.classify.fit import Fit, fit
 from busaug.classify.inputs import ImageSet, load_set, training_rows
@@ -79,7 +80,8 @@ def train(
         if not weights.pretrained and comm.broadcast_object(start is None):
             measure_statistics(model, training, config, comm)
         try:
-            result = fit(model, training, validation, config, comm, start, checkpoint.save)
+            feed = shuffled(training, config.train.batch, config.seed)
+            result = fit(model, feed, validation, config, comm, start, checkpoint.save)
         except InputError:  # with these settings it would fail again
             checkpoint.remove()
             raise

@@ -16,6 +16,9 @@ from busaug.data.catalog import Catalog
 from busaug.errors import InputError
 from busaug.seeding import draw, key_digest
 
+VALIDATION = 0.15
+"""The paper's share."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Folds:
@@ -23,6 +26,9 @@ class Folds:
 
     groups: tuple[frozenset[str], ...]
     """The groups of each fold."""
+    validation: tuple[frozenset[str], ...]
+    """Beside each fold, groups of other folds on which a training is stopped: whole blocks, about
+    15 % of all, at most a fold."""
 
     @property
     def all(self) -> frozenset[str]:
@@ -67,12 +73,16 @@ def deal_folds(block_of: Mapping[str, int], folds: int, seed: int, dealing: int)
     """Deal the blocks into folds, as many each (to one); ``dealing`` numbers the seeds."""
     blocks = sorted(set(block_of.values()))
     order = draw(seed, "folds", dealing).permutation(blocks)
-    shares = [set(map(int, part)) for part in np.array_split(order, folds)]
+    shares = [list(map(int, part)) for part in np.array_split(order, folds)]
+    few = max(1, round(VALIDATION * len(blocks)))
+
+    def groups(share: Sequence[int]) -> frozenset[str]:
+        return frozenset(group for group, block in block_of.items() if block in share)
+
+    following = shares[1:] + shares[:1]
     return Folds(
-        tuple(
-            frozenset(group for group, block in block_of.items() if block in share)
-            for share in shares
-        )
+        tuple(groups(share) for share in shares),
+        tuple(groups(share[:few]) for share in following),
     )
 
 

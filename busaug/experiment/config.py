@@ -12,7 +12,10 @@ from busaug.config import Section, read_yaml, validated
 Protocol = Literal["honest", "paper"]
 """``honest``: groups are split, synthetic images come from the training part alone, real images are
 tested. ``paper``: images are synthesised from everything and split afterwards."""
-Budget = Literal["probe"]
+Budget = Literal["probe", "full", "full-epochs"]
+"""``probe``: a linear head on frozen features. ``full``: the whole network is trained, every arm by
+as many updates, each with as many real images. ``full-epochs``: the same for as many epochs of all
+that an arm has, as the paper did."""
 
 Settings = dict[str, Any]
 """Settings of ``busaug settings`` by dotted name, such as ``style.gamma: 50``."""
@@ -35,6 +38,17 @@ class ProbeConfig(Section):
     )
     ratios: tuple[Annotated[float, Field(gt=0.0)], ...] = Field(
         (0.25, 1.0, 4.0), min_length=1, description="weight of synthetic over that of real images"
+    )
+
+
+class FullConfig(Section):
+    """The network trained as a whole; ``train`` among the settings says how."""
+
+    start: Literal["pretrained", "random"] = Field(
+        "pretrained", description="weights before training"
+    )
+    ratios: tuple[Annotated[float, Field(gt=0.0)], ...] = Field(
+        (0.25, 1.0, 4.0), min_length=1, description="synthetic images in a batch, a real one"
     )
 
 
@@ -66,6 +80,7 @@ class ExperimentConfig(Section):
     )
     inputs: InputsConfig = InputsConfig()
     probe: ProbeConfig = ProbeConfig()
+    full: FullConfig = FullConfig()
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     threads: int = Field(
         1, ge=1, le=1024, description="of each process; images depend on them in the last bits"

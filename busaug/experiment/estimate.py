@@ -12,8 +12,11 @@ import torch
 from busaug import console
 from busaug.augment import estimate as styled
 from busaug.augment.job import Job as StyleJob
+from busaug.classify.train import start_model
 from busaug.experiment.arms import MATCHED, Arm
+from busaug.experiment.blocks import VALIDATION
 from busaug.experiment.classical import COPIES
+from busaug.experiment.jobs import Job
 from busaug.experiment.probe import Pool, probe
 from busaug.experiment.protocols import honest
 from busaug.experiment.samples import real_sample
@@ -35,15 +38,13 @@ class Estimate:
 
 
 def estimate(study: Study) -> Estimate:
-    """Time a work unit of every styled arm, a batch of features and a job on real images."""
+    """Time a work unit of every styled arm, a batch of each network and a probe on real images."""
     torch.set_num_threads(study.config.threads)
     images: dict[str, int] = {}
     seconds: dict[str, float] = {}
     made: set[str] = set()
-    with console.progress("pilots", len(study.arms) + 2) as advance:
-        feature_s = _feature_seconds(study)
-        advance()
-        job_s = _job_seconds(study)
+    with console.progress("pilots", len(study.arms) + 1) as advance:
+        pilots = _pilots(study)
         advance()
         real = len(study.catalog.records)
         for arm in study.arms:
@@ -52,11 +53,56 @@ def estimate(study: Study) -> Estimate:
             if arm.images in made:
                 making_s = 0.0
             made.add(arm.images)
-            jobs = sum(job.arm == arm.name for job in study.jobs)
-            seen = real + images[arm.name]
-            seconds[arm.name] = making_s + feature_s * seen + jobs * job_s * seen / real
+            size = _Size(real, images[arm.name])
+            jobs = [job for job in study.jobs if job.arm == arm.name]
+            jobs_s = sum(_job_seconds(job, size, study, pilots) for job in jobs)
+            probed = any(job.budget == "probe" for job in jobs)
+            seconds[arm.name] = making_s + jobs_s + probed * size.all * pilots.feature
             advance()
     return Estimate(images, seconds)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Size:
+    """Images of an arm."""
+
+    real: int
+    synthetic: int
+
+    @property
+    def all(self) -> int:
+        return self.real + self.synthetic
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pilots:
+    """Seconds, as timed; 0 for what the study does not do."""
+
+    feature: float
+    """Of an image's features."""
+    probe: float
+    """Of a probe on the real images."""
+    image: float
+    """Of an image in training."""
+
+
+def _pilots(study: Study) -> _Pilots:
+    probes = "probe" in study.config.budgets
+    trained = next((job for job in study.jobs if job.budget != "probe"), None)
+    return _Pilots(
+        _feature_seconds(study) if probes else 0.0,
+        _probe_seconds(study) if probes else 0.0,
+        _training_seconds(study, trained) if trained else 0.0,
+    )
+
+
+def _job_seconds(job: Job, size: _Size, study: Study, pilots: _Pilots) -> float:
+    """At most: a training by epochs may end early."""
+    if job.budget == "probe":
+        return pilots.probe * size.all / size.real
+    joined = size.synthetic if job.budget == "full-epochs" else job.ratio * size.real
+    trained = 1 - 1 / study.config.folds - VALIDATION
+    return study.regime(job).config.train.epochs * trained * (size.real + joined) * pilots.image
 
 
 def _set(study: Study, arm: Arm) -> tuple[int, float]:
@@ -87,7 +133,20 @@ def _feature_seconds(study: Study) -> float:
     return (time.perf_counter() - begin) / _BATCH
 
 
-def _job_seconds(study: Study) -> float:
+def _training_seconds(study: Study, job: Job) -> float:
+    """An image, forward and backward."""
+    regime = study.regime(job)
+    model = start_model(regime.info, regime.weights, 0).to(study.config.device).train()
+    images = torch.zeros(_BATCH, 3, regime.info.size, regime.info.size, device=study.config.device)
+    model(images).sum().backward()  # warm
+    begin = time.perf_counter()
+    loss = model(images).sum()
+    loss.backward()
+    loss.item()
+    return (time.perf_counter() - begin) / _BATCH
+
+
+def _probe_seconds(study: Study) -> float:
     """A job on real images alone, with made-up features."""
     samples = [real_sample(record) for record in study.catalog.records]
     features = draw("pilot").standard_normal((len(samples), 2048), np.float32)

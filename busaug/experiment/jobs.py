@@ -39,7 +39,8 @@ class Job:
     fold: int
     seed: int
     ratio: float
-    """Weight of synthetic over real images; 0 for an arm without synthetic images."""
+    """Of synthetic to real images, by weight or number; 0 for an arm without synthetic images, 1
+    where all there are take part."""
 
     @property
     def id(self) -> str:
@@ -62,13 +63,17 @@ def list_jobs(experiment: ExperimentConfig, arms: Sequence[Arm]) -> list[Job]:
 
     The paper's protocol has no folds, one split a seed, and no real images to weigh against.
     """
+    ratios_of: dict[Budget, tuple[float, ...]] = {
+        "probe": experiment.probe.ratios,
+        "full": experiment.full.ratios,
+        "full-epochs": (1.0,),
+    }
     jobs = []
     for protocol in experiment.protocols:
         for budget in experiment.budgets:
             for arm in arms:
-                single = not arm.synthesises or protocol == "paper"
-                ratios = (0.0,) if not arm.synthesises else experiment.probe.ratios
-                ratios = (1.0,) if single and arm.synthesises else ratios
+                ratios = (1.0,) if protocol == "paper" else ratios_of[budget]
+                ratios = ratios if arm.synthesises else (0.0,)
                 folds = 1 if protocol == "paper" else experiment.folds
                 jobs += [
                     Job(arm.name, protocol, budget, fold, seed, ratio)

@@ -25,6 +25,8 @@ class Partition:
     test: Rows
     inner: tuple[tuple[Rows, Rows], ...]
     """(training, validation) rows within ``train``: what is to be chosen is chosen on these."""
+    stopping: tuple[Rows, Rows]
+    """The same for a training by epochs, of which a validation keeps the best: more to train on."""
 
 
 def honest(samples: Sequence[Sample], folds: Folds, fold: int) -> Partition:
@@ -46,8 +48,13 @@ def honest(samples: Sequence[Sample], folds: Folds, fold: int) -> Partition:
             for number, held_out in enumerate(folds.groups)
             if number != fold
         ),
+        (
+            _made_within(samples, folds.all - test_groups - folds.validation[fold]),
+            _real_of(samples, folds.validation[fold]),
+        ),
     )
-    for train, test in ((partition.train, partition.test), *partition.inner):
+    apart = ((partition.train, partition.test), *partition.inner, partition.stopping)
+    for train, test in apart:
         check_apart((samples[row] for row in train), [samples[row] for row in test])
     return partition
 
@@ -76,7 +83,8 @@ def paper(samples: Sequence[Sample], seed: int, dealing: int) -> Partition:
                 remedy="Add images, or leave the paper's protocol out",
             )
     train_rows, val_rows, test_rows = (np.sort(np.array(part, np.int64)) for part in parts)
-    return Partition(train_rows, test_rows, ((train_rows, val_rows),))
+    validated = (train_rows, val_rows)
+    return Partition(train_rows, test_rows, (validated,), validated)
 
 
 def _made_within(samples: Sequence[Sample], groups: frozenset[str]) -> Rows:

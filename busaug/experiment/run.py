@@ -20,14 +20,16 @@ from threadpoolctl import threadpool_limits
 from busaug import console
 from busaug.augment.runlog import RunLog
 from busaug.augment.schedule import Claims
+from busaug.classify.metrics import Floats
 from busaug.distributed.communicator import Communicator, Single, agreed
 from busaug.environment import gather
 from busaug.errors import OutputError
 from busaug.experiment.arms import Arm
+from busaug.experiment.full import full
 from busaug.experiment.jobs import Job, JobFolders, Outcome
 from busaug.experiment.pools import Pools
 from busaug.experiment.probe import probe
-from busaug.experiment.protocols import honest, paper
+from busaug.experiment.protocols import Partition, Rows, honest, paper
 from busaug.experiment.samples import check_groups
 from busaug.experiment.sets import join_parts, make_part, part_folder
 from busaug.experiment.study import Study
@@ -72,7 +74,8 @@ class _Run:
         with self.log.phase("sets"):
             self._make_sets()
         with self.log.phase("features"):
-            self._share("features", study.arms, self.pools.of)
+            if "probe" in study.config.budgets:
+                self._share("features", study.arms, self.pools.pool)
         todo = self._not_done(jobs)
         with self.log.phase("jobs"), threadpool_limits(study.config.threads):
             self._share("jobs", todo, self._do)
@@ -137,15 +140,32 @@ class _Run:
             partition = honest(found.samples, study.dealings[job.seed], job.fold)
         else:
             partition = paper(found.samples, config.seed, job.seed)
-        result = probe(found.pool, partition, job.ratio, config.probe.strengths)
-        synthetic = int(found.pool.synthetic[partition.train].sum())
-        facts = {
-            "train": {"real": len(partition.train) - synthetic, "synthetic": synthetic},
-            "strength": result.strength,
-        }
+        rows, probability, facts = self._trained(job, partition)
+        synthetic = int(found.is_synthetic[rows].sum())
+        counts = {"real": len(rows) - synthetic, "synthetic": synthetic}
         test = [found.samples[row] for row in partition.test]
-        outcome = Outcome(test, result.probability, facts)
+        outcome = Outcome(test, probability, {"train": counts, **facts})
         self.folders.write(job, self._identity(job), study.catalog.labels, outcome)
+
+    def _trained(self, job: Job, partition: Partition) -> tuple[Rows, Floats, dict[str, Any]]:
+        """The rows trained on, probabilities of the test samples, and facts of the training."""
+        study, arm = self.study, self.study.arm_of(job)
+        if job.budget == "probe":
+            strengths = study.config.probe.strengths
+            probed = probe(self.pools.pool(arm), partition, job.ratio, strengths)
+            return partition.train, probed.probability, {"strength": probed.strength}
+        regime = study.regime(job).on(self.comm.device(study.config.device))
+        with console.hushed():
+            trained = full(self.pools.shown(arm), partition, job.ratio, regime)
+        rows, validation = partition.stopping
+        facts = {
+            "validation": len(validation),
+            "updates": trained.fit.updates,
+            "epochs": len(trained.fit.history),
+            "best_epoch": trained.fit.best_epoch,
+            "best_val_loss": trained.fit.best_val_loss,
+        }
+        return rows, trained.probability, facts
 
     def _share(
         self, what: str, tasks: Sequence[T], do: Callable[[T], object], *, hushed: bool = False

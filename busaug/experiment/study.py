@@ -20,9 +20,11 @@ from busaug.experiment.blocks import (
     training_rows_of,
 )
 from busaug.experiment.config import ExperimentConfig
+from busaug.experiment.full import Regime
 from busaug.experiment.jobs import Job, list_jobs
-from busaug.models.weights import Backbone, Weights
-from busaug.seeding import key_digest
+from busaug.models.classifier import ClassifierInfo
+from busaug.models.weights import Backbone, Weights, random_weights
+from busaug.seeding import key_digest, key_seed
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,14 +82,39 @@ class Study:
     def identity(self, job: Job, synthetic: Catalog | None) -> dict[str, Any]:
         """What decides a job's outcome, the job itself aside."""
         config, arm = self.config, self.arm_of(job)
-        return {
+        common = {
             "catalog": self.catalog.hash,
             "synthetic": None if synthetic is None else synthetic.hash,
             "inputs": arm.inputs.model_dump(mode="json"),
             "weights": self.weights["resnet50"].sha256,
             "folds": config.model_dump(include={"seed", "blocks", "folds"}),
-            "strengths": list(config.probe.strengths),
         }
+        if job.budget == "probe":
+            return {**common, "strengths": list(config.probe.strengths)}
+        regime = self.regime(job)
+        training = regime.config.sections("train", "srad", "compute")
+        return {**common, "weights": regime.weights.sha256, "training": training}
+
+    def classifier(self, arm: Arm) -> ClassifierInfo:
+        """The network that is trained as a whole; the inputs are as for the probe."""
+        return ClassifierInfo(
+            self.catalog.labels,
+            arm.inputs.size,
+            arm.inputs.srad_scale,
+            arm.config.srad,
+            arm.config.train.dropout,
+            self.weights["resnet50"].name,
+        )
+
+    def regime(self, job: Job) -> Regime:
+        """How the network of a job is trained, draws included: alike in all arms."""
+        arm = self.arm_of(job)
+        seed = key_seed("full", self.config.seed, job.seed)
+        weights = self.weights["resnet50"]
+        if self.config.full.start == "random":
+            weights = random_weights("resnet50", self.config.seed)
+        config = arm.config.model_copy(update={"seed": seed})
+        return Regime.of(self.classifier(arm), weights, config, job.budget)
 
     def facts(self) -> dict[str, Any]:
         """For ``experiment.json``: everything that a reader of the results may ask for."""

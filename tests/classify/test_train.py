@@ -11,7 +11,7 @@ import torch
 from classify.conftest import ROWS, build_catalog
 from torch import Tensor, nn
 
-from busaug.classify.batches import minibatches
+from busaug.classify.batches import minibatches, shuffled
 from busaug.classify.checkpoint import Checkpoint, Snapshot
 from busaug.classify.evaluate import evaluate
 from busaug.classify.fit import fit
@@ -150,7 +150,7 @@ def test_best_epoch_is_restored_and_training_stops(config: Config) -> None:
         config, epochs=40, patience=5, plateau_patience=2, learning_rate=0.5, batch=8
     )
     model = Linear()
-    result = fit(model, images_of(16), val, config)
+    result = fit(model, shuffled(images_of(16), 8, 0), val, config)
     losses = [row["val_loss"] for row in result.history]
     assert result.best_epoch == 1
     assert len(losses) == 1 + 5
@@ -168,13 +168,15 @@ def test_rate_does_not_fall_below_its_minimum(config: Config) -> None:
     config = with_settings(
         config, epochs=6, plateau_patience=1, learning_rate=0.5, learning_rate_min=0.2
     )
-    result = fit(Linear(), images_of(8), val, config)
+    result = fit(Linear(), shuffled(images_of(8), 8, 0), val, config)
     assert result.history[-1]["lr"] == 0.2
 
 
 def test_every_image_is_seen_once_an_epoch(config: Config) -> None:
     model = Linear()
-    result = fit(model, images_of(13), images_of(4), with_settings(config, epochs=2, batch=4))
+    result = fit(
+        model, shuffled(images_of(13), 4, 0), images_of(4), with_settings(config, epochs=2)
+    )
     assert model.batches == 2 * [4, 4, 5]  # a thirteenth image alone has no batch statistics
     assert result.updates == 6
 

@@ -14,7 +14,11 @@ from typer.testing import CliRunner
 from busaug.cli.app import app
 from busaug.data.catalog import Catalog
 from busaug.errors import InputError
+from busaug.experiment.arms import resolve_arms
+from busaug.experiment.config import load_experiment
+from busaug.experiment.jobs import list_jobs
 
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TINY = """
 images: 9
 blocks: 3
@@ -61,13 +65,19 @@ def test_a_catalog_has_to_be_named(config: Path, tmp_path: Path) -> None:
     assert "names no catalog" in str(result.exception)
 
 
+@pytest.mark.parametrize("file", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_committed_experiments_name_what_exists(file: Path) -> None:
+    experiment = load_experiment(file)
+    arms = resolve_arms(experiment)
+    assert list_jobs(experiment, arms)
+
+
 @pytest.mark.slow
 def test_the_committed_smoke_experiment_runs(
     tmp_path: Path,
     phantoms: Catalog,  # noqa: F811
 ) -> None:
-    smoke = Path(__file__).parents[2] / "experiments" / "smoke.yaml"
-    shown = CliRunner().invoke(app, words(smoke, tmp_path / "out", phantoms))
+    shown = CliRunner().invoke(app, words(EXPERIMENTS / "smoke.yaml", tmp_path / "out", phantoms))
     assert shown.exit_code == 0, shown.output
     assert "32 jobs done" in shown.output
 

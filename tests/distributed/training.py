@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from busaug.classify.batches import Feed, shuffled
 from busaug.classify.checkpoint import Snapshot
 from busaug.classify.fit import fit
 from busaug.classify.inputs import ImageSet
@@ -67,13 +68,18 @@ def train(model: nn.Module, comm: Communicator, config: Config = CONFIG) -> dict
     training, validation = images_of(IMAGES), images_of(VALIDATION)
     snapshots: list[Snapshot] = []
     measure_statistics(model, training, config, comm)
-    result = fit(model, training, validation, config, comm, save=lambda s: snapshots.append(own(s)))
+    feed = feed_of(training, config)
+    result = fit(model, feed, validation, config, comm, save=lambda s: snapshots.append(own(s)))
     return {
         "state": model.state_dict(),
         "history": [dict(row) for row in result.history],
         "logits": result.val_logits,
         "snapshots": snapshots,
     }
+
+
+def feed_of(images: ImageSet, config: Config) -> Feed:
+    return shuffled(images, config.train.batch, config.seed)
 
 
 def own(snapshot: Snapshot) -> Snapshot:
@@ -88,5 +94,6 @@ def resume(comm: Communicator, snapshots: list[Snapshot]) -> dict[str, Any]:
         for parameter in model.parameters():
             parameter += 1 + comm.rank
     start = snapshots[0] if comm.is_root else None
-    fit(model, images_of(IMAGES), images_of(VALIDATION), CONFIG, comm, start)
+    feed = feed_of(images_of(IMAGES), CONFIG)
+    fit(model, feed, images_of(VALIDATION), CONFIG, comm, start)
     return {"state": model.state_dict()}

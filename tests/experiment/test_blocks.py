@@ -43,6 +43,12 @@ def test_folds_are_unions_of_blocks_that_part_the_groups(
         assert groups == {group for group in block_of if block_of[group] in blocks}
     shares = [len({block_of[group] for group in groups}) for groups in dealt.groups]
     assert max(shares) - min(shares) <= 1
+    for groups, validation in zip(dealt.groups, dealt.validation, strict=True):
+        assert validation
+        assert not validation & groups
+        blocks = {block_of[group] for group in validation}
+        assert len(blocks) == 1  # 15 % of six
+        assert validation == {group for group in block_of if block_of[group] in blocks}
 
 
 def test_dealings_differ_and_do_not_depend_on_the_order_of_rows() -> None:

@@ -31,7 +31,7 @@ def whole(pool: Pool, real: int) -> Partition:
     rows = np.arange(len(pool.targets))
     test = rows[2 * real // 3 : real]
     train = np.setdiff1d(rows, test)
-    return Partition(train, test, ((train, test),))
+    return Partition(train, test, ((train, test),), (train, test))
 
 
 @pytest.mark.parametrize("ratio", [0.25, 4.0])
@@ -90,6 +90,12 @@ def test_the_strength_is_the_one_that_validates_best() -> None:
     rows = np.arange(60)
     inner = ((rows[:20], rows[20:40]), (rows[20:40], rows[:20]))
     # nothing can be learnt of noise: the strongest penalty loses least
-    assert probe(pool, Partition(rows[:40], rows[40:], inner), 0.0, [0.01, 100.0]).strength == 100
+    assert (
+        probe(pool, Partition(rows[:40], rows[40:], inner, inner[0]), 0.0, [0.01, 100.0]).strength
+        == 100
+    )
     clear = Pool(noise + 3 * targets[:, None].astype(np.float32), targets, pool.synthetic)
-    assert probe(clear, Partition(rows[:40], rows[40:], inner), 0.0, [0.01, 100.0]).strength == 0.01
+    assert (
+        probe(clear, Partition(rows[:40], rows[40:], inner, inner[0]), 0.0, [0.01, 100.0]).strength
+        == 0.01
+    )

@@ -79,6 +79,14 @@ def test_sets_made_within_blocks_serve_every_fold_whole(
         assert set(train) | set(validation) <= set(partition.train)
         inner = {group for row in train for group in samples[row].origins}
         assert not inner & {samples[row].group for row in validation}
+    train, validation = partition.stopping
+    kept = folds.validation[fold]
+    assert {samples[row].group for row in validation} == kept
+    assert not any(samples[row].synthetic for row in validation)
+    # blocks are whole on either side: the images made within them are lost to neither
+    assert set(train.tolist()) == {
+        row for row, sample in enumerate(samples) if sample.group not in tested | kept
+    }
 
 
 @quickly
@@ -102,7 +110,8 @@ def test_the_papers_protocol_tests_variants_of_what_it_trained_on() -> None:
     ((train, validation),) = partition.inner
     # 100 and 400 pairs, 70/15/15 of each, as the release counts them
     assert [len(train), len(validation), len(partition.test)] == [350, 75, 75]
-    assert set(train) == set(partition.train)
+    assert set(train) == set(partition.train) == set(partition.stopping[0])
+    assert set(validation) == set(partition.stopping[1])
     assert len({*train, *validation, *partition.test}) == 500
     assert all(samples[row].synthetic for row in partition.test)
     with pytest.raises(LeakError, match="leaks"):
