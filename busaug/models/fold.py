@@ -10,7 +10,6 @@ import itertools
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 
 def fold_batchnorm(model: nn.Module) -> nn.Module:
@@ -25,11 +24,11 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
         children = [(n, m) for n, m in parent.named_children() if not isinstance(m, nn.Dropout)]
         for (name, left), (next_name, right) in itertools.pairwise(children):
             if isinstance(left, nn.Conv2d) and isinstance(right, nn.BatchNorm2d):
-                setattr(parent, name, _fold_after(left, right))
+                _fold_after(left, right)
                 setattr(parent, next_name, nn.Identity())
             elif isinstance(left, nn.BatchNorm1d) and isinstance(right, nn.Linear):
+                _fold_before(left, right)
                 setattr(parent, name, nn.Identity())
-                setattr(parent, next_name, _fold_before(left, right))
     return folded
 
 
@@ -40,30 +39,14 @@ def _scale_shift(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[Tensor, Tensor]
     return scale, norm.bias - norm.running_mean * scale
 
 
-def _fold_after(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+def _fold_after(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     scale, shift = _scale_shift(norm)
-    out: nn.Conv2d = skip_init(  # its values are set below
-        nn.Conv2d,
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-        bias=True,
-        dtype=conv.weight.dtype,
-        device=conv.weight.device,
-    ).requires_grad_(False)
-    assert out.bias is not None
-    out.weight.copy_(conv.weight * scale.view(-1, 1, 1, 1))
-    out.bias.copy_(shift if conv.bias is None else conv.bias * scale + shift)
-    return out
+    bias = shift if conv.bias is None else conv.bias * scale + shift
+    conv.weight.mul_(scale.view(-1, 1, 1, 1))
+    conv.bias = nn.Parameter(bias, requires_grad=False)
 
 
-def _fold_before(norm: nn.BatchNorm1d, linear: nn.Linear) -> nn.Linear:
+def _fold_before(norm: nn.BatchNorm1d, linear: nn.Linear) -> None:
     scale, shift = _scale_shift(norm)
-    out = copy.deepcopy(linear)
-    out.weight.copy_(linear.weight * scale)
-    out.bias.copy_(linear.bias + linear.weight @ shift)
-    return out
+    linear.bias.add_(linear.weight @ shift)
+    linear.weight.mul_(scale)
