@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from busaug.cli.experiment_audit import audit
+from busaug.cli.experiment_figures import figures
 from busaug.cli.experiment_quality import quality
 from busaug.cli.experiment_run import run
 from busaug.cli.experiment_table import table
@@ -15,5 +16,5 @@ experiment = typer.Typer(
     help="Compare augmentations by experiment, and look into published comparisons.",
     no_args_is_help=True,
 )
-for command in (run, table, quality, audit):
+for command in (run, table, figures, quality, audit):
     experiment.command()(voiced(command))

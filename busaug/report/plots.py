@@ -48,25 +48,41 @@ _STYLE: Any = {
 
 
 class Plot:
-    """A figure under construction; ``uri`` is set when its ``with`` block ends."""
+    """Axes side by side under construction; ``svg`` is set when its ``with`` block ends."""
 
-    def __init__(self, figure: Figure, axes: Axes) -> None:
+    def __init__(self, figure: Figure, panels: Sequence[Axes]) -> None:
         self.figure = figure
-        self.axes = axes
-        self.uri = ""
+        self.panels = panels
+        self.svg = b""
+
+    @property
+    def axes(self) -> Axes:
+        return self.panels[0]
+
+    @property
+    def uri(self) -> str:
+        """For embedding."""
+        return data_uri(self.svg, "image/svg+xml")
+
+
+@contextmanager
+def panels(count: int, *, width: float, height: float) -> Iterator[Plot]:
+    """Axes side by side; sizes of the whole in inches. Ends as SVG."""
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        drawing = Plot(figure, [figure.add_subplot(1, count, n + 1) for n in range(count)])
+        yield drawing
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "busaug"})
+        drawing.svg = buffer.getvalue()
 
 
 @contextmanager
 def plot(title: str, x: str, y: str, *, width: float = 3.9, height: float = 2.8) -> Iterator[Plot]:
-    """Axes with a title and labels; sizes in inches. Ends as an embedded SVG."""
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        drawing = Plot(figure, figure.add_subplot())
+    """Axes with a title and labels; sizes in inches. Ends as SVG."""
+    with panels(1, width=width, height=height) as drawing:
         drawing.axes.set(title=title, xlabel=x, ylabel=y)
         yield drawing
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "busaug"})
-        drawing.uri = data_uri(buffer.getvalue(), "image/svg+xml")
 
 
 def distribution(
