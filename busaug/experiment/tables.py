@@ -26,7 +26,10 @@ NAMES = {
     "balanced_accuracy": "bal. acc.",
 }
 UNDEFINED = "undefined"
-_ECE = "ECE is biased upwards, and more so in bootstrap draws: its intervals lean high"
+_ECE = (
+    "ECE without intervals: bootstrap draws repeat images, which raises it, so that an interval "
+    "need not hold its own mean"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +112,7 @@ def _metrics(results: Row) -> list[Table]:
         members = _of(results["conditions"], budget, protocol)
         for names in (MAIN, OTHERS):
             rows = [
-                (row["arm"], _ratio(row), *(_interval(row["metrics"][name]) for name in names))
+                (row["arm"], _ratio(row), *(_level(row["metrics"][name], name) for name in names))
                 for row in members
             ]
             columns = ("arm", "ratio", *map(metric_name, names))
@@ -231,6 +234,10 @@ def _named(row: Row) -> str:
 
 def _ratio(row: Row) -> str:
     return f"{row['ratio']:g}" if row["ratio"] else ""
+
+
+def _level(found: Row, name: str) -> str:
+    return _interval({**found, "low": None, "high": None} if name == "ece" else found)
 
 
 def _interval(found: Row, *, signed: bool = False) -> str:
