@@ -5,8 +5,9 @@
 
 Starts real runs of ``busaug augment`` with one thread a process, after a short one that fills the
 disk cache. All are compared with one process that no launcher started: strong scaling with as many
-units, weak scaling with a p-th of them. The machine's own limit is measured too, by processes that
-share nothing.
+units, weak scaling with a p-th of them. It comes after the first launcher and before the second, so
+that a drift of the machine's speed favours one of them and not both. The machine's own limit is
+measured too, by processes that share nothing.
 Figures come from the runs' own logs and the clock around the launcher. Writes OUT.json
 after every run, and OUT.md; runs that OUT.json has already are not repeated.
 
@@ -39,12 +40,13 @@ SETTINGS = (
     "style.size=96",
     "style.iterations=40",
     "style.calibration_pairs=8",
-    "plan.unit=1",
-    "style.precision=single",
+    "plan.unit=2",
     "compute.threads=1",
 )
 PAPER = {1: 3771.53, 2: 1953.60, 4: 1166.73, 6: 847.10, 8: 739.65}
 """Seconds by number of GPUs: Panigrahi et al. 2024 (arXiv 2411.00254), Table 3."""
+PAIRS = 2
+"""Of a unit, as in ``SETTINGS``."""
 APART = "apart"
 """As many processes with a p-th of the units each that know nothing of each other: what the machine
 itself gives."""
@@ -81,7 +83,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         if wanted in done:
             continue
         with tempfile.TemporaryDirectory() as scratch:
-            run(arguments, None, 1, 2, Path(scratch) / "warm")
+            run(arguments, None, 1, PAIRS, Path(scratch) / "warm")
             timed = run(arguments, *wanted, Path(scratch) / "out")
         found["runs"].append(timed)
         launcher, processes, units = wanted
@@ -92,10 +94,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _wanted(arguments: argparse.Namespace) -> Iterator[tuple[str | None, int, int]]:
     """Launcher, processes and units of every run."""
+    first, *others = arguments.launchers
     for processes in arguments.processes:
-        for launcher in arguments.launchers:
-            yield launcher, processes, arguments.units
+        yield first, processes, arguments.units
     yield None, 1, arguments.units
+    for processes in arguments.processes:
+        for launcher in others:
+            yield launcher, processes, arguments.units
     for processes in arguments.processes:
         yield APART, processes, arguments.units
         if not arguments.no_weak:
@@ -119,8 +124,9 @@ def run(
         ],
     }
     copies = processes if launcher == APART else 1
-    settings = [*SETTINGS, *_contents(arguments.catalog, units // copies)]
+    settings = [*SETTINGS, *_contents(arguments.catalog, PAIRS * units // copies)]
     command = [*starts[launcher], "-m", "busaug", "augment", str(arguments.catalog.resolve())]
+    empty_s = _empty_seconds(starts[launcher]) if launcher not in (None, APART) else 0.0
     options = [word for text in settings for word in ("--set", text)]
     if arguments.weights:
         options += ["--weights", str(Path(arguments.weights).resolve())]
@@ -130,7 +136,19 @@ def run(
         said, _ = process.communicate()
         if process.returncode:
             sys.exit(f"{' '.join(process.args)}\n{said}")  # type: ignore[arg-type]
-    return {"launcher": launcher, "processes": processes, **_figures(out, began, time.time())}
+    place = {"launcher": launcher, "processes": processes, "launcher_s": empty_s}
+    return {**place, **_figures(out, began, time.time())}
+
+
+def _empty_seconds(start: Sequence[str]) -> float:
+    """The launcher with nothing to launch."""
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
+        began = time.perf_counter()
+        process = _start([*start, script.name])
+        said, _ = process.communicate()
+        if process.returncode:
+            sys.exit(f"{' '.join(start)}\n{said}")
+    return time.perf_counter() - began
 
 
 def _start(command: list[str]) -> subprocess.Popen[str]:
@@ -144,13 +162,13 @@ def _start(command: list[str]) -> subprocess.Popen[str]:
     )
 
 
-def _contents(catalog: Path, units: int) -> list[str]:
-    """Settings for so many units of one pair."""
+def _contents(catalog: Path, pairs: int) -> list[str]:
+    """Settings for so many pairs."""
     training = sum(row["split"] == "train" for row in read_jsonl(catalog / "catalog.jsonl"))
-    sets = -(-units // training)
-    if units % sets:
-        sys.exit(f"{units} units cannot be had of {training} training images: try another number")
-    return [f"plan.contents={units // sets}", f"plan.pairs={sets}"]
+    sets = -(-pairs // training)
+    if pairs % sets:
+        sys.exit(f"{pairs} pairs cannot be had of {training} training images: try another number")
+    return [f"plan.contents={pairs // sets}", f"plan.pairs={sets}"]
 
 
 def _figures(out: Path, began: float, ended: float) -> Run:
@@ -228,7 +246,8 @@ def render(found: dict[str, Any]) -> str:
         "## Measured",
         "",
         "| launcher | p | units | wall, s | speed-up (of its units alone; Karp-Flatt) "
-        "| weak efficiency | serial share | start, s | unit, s | writing / computing |",
+        "| weak efficiency | serial share | start (launcher alone), s | unit, s "
+        "| writing / computing |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for entry in runs:
@@ -236,7 +255,8 @@ def render(found: dict[str, Any]) -> str:
         lines.append(
             f"| {entry['launcher'] or 'none'} | {p} | {entry['units']} | {entry['wall_s']:.1f} "
             f"| {_against(runs, entry, weak=False)} | {_against(runs, entry, weak=True)} "
-            f"| {entry['serial_s'] / entry['wall_s']:.4f} | {entry['start_s']:.1f} "
+            f"| {entry['serial_s'] / entry['wall_s']:.4f} "
+            f"| {entry['start_s']:.1f} ({entry['launcher_s']:.1f}) "
             f"| {fmean(entry['unit_s']):.2f} | {entry['write_s'] / sum(entry['unit_s']):.4f} |"
         )
     lines += [

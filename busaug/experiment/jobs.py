@@ -1,7 +1,8 @@
 """Jobs: one training and test each, in a folder of its own that appears when it is done.
 
 ``OUT/jobs/JOB/`` holds ``job.json`` (what was done), ``metrics.json`` (the metrics by name, null
-where undefined) and ``predictions.csv`` (id, group, label, fold and a probability a class).
+where undefined), ``predictions.csv`` (id, group, label, fold and a probability a class) and, of a
+training by epochs, ``history.jsonl``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from busaug.errors import OutputError
 from busaug.experiment.arms import Arm
 from busaug.experiment.config import Budget, ExperimentConfig, Protocol
 from busaug.experiment.samples import Sample
-from busaug.files import atomic_folder, read_json, write_json, write_text
+from busaug.files import atomic_folder, read_json, write_json, write_jsonl, write_text
 from busaug.runfolder import differences
 
 JOBS = "jobs"
 JOB_FILE = "job.json"
 METRICS_FILE = "metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
+HISTORY_FILE = "history.jsonl"
 _DECIMALS = 9
 
 
@@ -56,6 +58,8 @@ class Outcome:
     """(n, C) of the test samples."""
     facts: dict[str, Any]
     """More for ``job.json``."""
+    history: Sequence[Mapping[str, Any]] = ()
+    """A row an epoch."""
 
 
 def list_jobs(experiment: ExperimentConfig, arms: Sequence[Arm]) -> list[Job]:
@@ -113,6 +117,8 @@ class JobFolders:
         with atomic_folder(self._folder / job.id) as folder:
             write_text(folder / PREDICTIONS_FILE, _predictions(job, classes, outcome))
             write_json(folder / METRICS_FILE, dict(scores.metrics))
+            if outcome.history:
+                write_jsonl(folder / HISTORY_FILE, map(dict, outcome.history))
             write_json(
                 folder / JOB_FILE,
                 {

@@ -20,7 +20,6 @@ from threadpoolctl import threadpool_limits
 from busaug import console
 from busaug.augment.runlog import RunLog
 from busaug.augment.schedule import Claims
-from busaug.classify.metrics import Floats
 from busaug.distributed.communicator import Communicator, Single, agreed
 from busaug.environment import gather
 from busaug.errors import OutputError
@@ -30,7 +29,7 @@ from busaug.experiment.jobs import Job, JobFolders, Outcome
 from busaug.experiment.pools import Pools
 from busaug.experiment.probe import probe
 from busaug.experiment.protocols import Partition, Rows, honest, paper
-from busaug.experiment.samples import check_groups
+from busaug.experiment.samples import Sample, check_groups
 from busaug.experiment.sets import join_parts, make_part, part_folder
 from busaug.experiment.study import Study
 from busaug.files import read_json, sweep, write_json
@@ -140,32 +139,36 @@ class _Run:
             partition = honest(found.samples, study.dealings[job.seed], job.fold)
         else:
             partition = paper(found.samples, config.seed, job.seed)
-        rows, probability, facts = self._trained(job, partition)
-        synthetic = int(found.is_synthetic[rows].sum())
-        counts = {"real": len(rows) - synthetic, "synthetic": synthetic}
         test = [found.samples[row] for row in partition.test]
-        outcome = Outcome(test, probability, {"train": counts, **facts})
+        outcome = self._outcome(job, partition, test)
         self.folders.write(job, self._identity(job), study.catalog.labels, outcome)
 
-    def _trained(self, job: Job, partition: Partition) -> tuple[Rows, Floats, dict[str, Any]]:
-        """The rows trained on, probabilities of the test samples, and facts of the training."""
+    def _outcome(self, job: Job, partition: Partition, test: Sequence[Sample]) -> Outcome:
+        """Train and test as the job's budget says."""
         study, arm = self.study, self.study.arm_of(job)
         if job.budget == "probe":
             strengths = study.config.probe.strengths
             probed = probe(self.pools.pool(arm), partition, job.ratio, strengths)
-            return partition.train, probed.probability, {"strength": probed.strength}
+            counts = self._counts(arm, partition.train)
+            return Outcome(test, probed.probability, {**counts, "strength": probed.strength})
         regime = study.regime(job).on(self.comm.device(study.config.device))
         with console.hushed():
             trained = full(self.pools.shown(arm), partition, job.ratio, regime)
         rows, validation = partition.stopping
         facts = {
+            **self._counts(arm, rows),
             "validation": len(validation),
             "updates": trained.fit.updates,
             "epochs": len(trained.fit.history),
             "best_epoch": trained.fit.best_epoch,
             "best_val_loss": trained.fit.best_val_loss,
         }
-        return rows, trained.probability, facts
+        return Outcome(test, trained.probability, facts, trained.fit.history)
+
+    def _counts(self, arm: Arm, rows: Rows) -> dict[str, Any]:
+        """Images trained on."""
+        synthetic = int(self.pools.of(arm).is_synthetic[rows].sum())
+        return {"train": {"real": len(rows) - synthetic, "synthetic": synthetic}}
 
     def _share(
         self, what: str, tasks: Sequence[T], do: Callable[[T], object], *, hushed: bool = False

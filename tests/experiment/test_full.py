@@ -19,7 +19,7 @@ from busaug.experiment.full import Regime, Shown, full
 from busaug.experiment.protocols import Partition
 from busaug.experiment.run import run
 from busaug.experiment.study import Study
-from busaug.files import read_json
+from busaug.files import read_json, read_jsonl
 from busaug.models.classifier import ClassifierInfo
 from busaug.models.weights import Weights, random_weights
 
@@ -67,6 +67,8 @@ def test_arms_have_equal_updates_or_equal_epochs(
             tmp_path / f"out/jobs/honest-full-epochs-flips-r1-s0-f{fold}/job.json"
         )
         assert by_epochs["updates"] == 2 * 7  # 50 images in eights, each once an epoch
+        history = read_jsonl(tmp_path / f"out/jobs/honest-full-none-r0-s0-f{fold}/history.jsonl")
+        assert [row["updates"] for row in history] == [2, 4]
     assert not (tmp_path / "out/features").exists()
 
     again = study_of(phantoms, weights, settings={"train.epochs": 3, "train.batch": 8})
