@@ -11,7 +11,6 @@ OUT.png; with --render it only draws OUT.png from OUT.json.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import tempfile
 import time
@@ -20,9 +19,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import real_pairs
 import torch
 from matplotlib.figure import Figure
 from plain_nst import PlainTransfer
+from real_pairs import Results, configured, results_of, weights_row
 from torch import Tensor
 
 from busaug import console
@@ -31,11 +32,9 @@ from busaug.augment.engine import Engine
 from busaug.augment.gate import ssim_map
 from busaug.augment.job import Job
 from busaug.augment.plan import Unit
-from busaug.cli.shared import resolve_compute
-from busaug.config import StyleConfig, load_config
+from busaug.config import StyleConfig
 from busaug.data.catalog import Catalog
 from busaug.distributed.communicator import Single
-from busaug.files import write_json
 from busaug.models.resnet import resnet50
 from busaug.models.weights import Weights, load_state, resolve_weights
 from busaug.ops.mmd import gram
@@ -62,26 +61,13 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 """Changes to the ``style`` section."""
 
-Results = dict[str, Any]
-
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("catalog", type=Path)
-    parser.add_argument("--weights")
-    parser.add_argument("--pairs", type=int, default=32)
-    parser.add_argument("--size", type=int, default=96)
+    parser = real_pairs.parser(__doc__, "docs/loss-curves", pairs=32, size=96)
     parser.add_argument("--evaluations", type=int, default=250)
     parser.add_argument("--plain", type=int, default=1000)
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("docs/loss-curves"))
-    parser.add_argument("--render", action="store_true")
     arguments = parser.parse_args()
-    file = arguments.out.with_suffix(".json")
-    if not arguments.render:
-        for partial in measure(arguments):
-            write_json(file, partial)
-    results = json.loads(file.read_text())
+    results = results_of(arguments, measure)
     draw(results, arguments.out.with_suffix(".png"))
     for line in report(results):
         console.say(line)
@@ -89,17 +75,7 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace) -> Iterator[Results]:
     """The results so far, after every arm."""
-    config = resolve_compute(
-        load_config(
-            preset="proposed",
-            overrides=[
-                f"plan.contents={arguments.pairs}",
-                f"style.size={arguments.size}",
-                f"compute.threads={arguments.threads}",
-                "style.plateau=0",
-            ],
-        )
-    )
+    config = configured(arguments, "style.plateau=0")
     weights = resolve_weights(arguments.weights)
     job = Job(Catalog.load(arguments.catalog), config, weights, None)
     extractor = job.extractor()
@@ -110,7 +86,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[Results]:
         "pairs": len(plan),
         "threads": config.compute.threads,
         "balance": balance,
-        "weights": {"name": weights.name, "sha256": weights.sha256},
+        "weights": weights_row(weights),
         "arms": {},
     }
     arms = [(name, change, arguments.plain) for name, change in PLAIN.items()]

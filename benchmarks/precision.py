@@ -10,15 +10,15 @@ OUT.md; --render only writes OUT.md from OUT.json.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any
 
+import real_pairs
 import torch
+from real_pairs import Results, configured, results_of, weights_row
 
 from busaug import console
 from busaug.augment.calibration import calibrate
@@ -26,64 +26,42 @@ from busaug.augment.engine import Engine
 from busaug.augment.gate import ssim_map
 from busaug.augment.job import Job
 from busaug.augment.plan import Unit
-from busaug.cli.shared import resolve_compute
-from busaug.config import Config, load_config
 from busaug.data.catalog import Catalog
 from busaug.distributed.communicator import Single
-from busaug.files import write_json, write_text
+from busaug.files import write_text
 from busaug.models.weights import resolve_weights
 from busaug.style.optimise import minimise
 
 PRECISIONS = ("single", "mixed")
 
-Results = dict[str, Any]
-
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("catalog", type=Path)
-    parser.add_argument("--weights")
-    parser.add_argument("--pairs", type=int, default=32)
-    parser.add_argument("--size", type=int, default=96)
+    parser = real_pairs.parser(__doc__, "docs/precision", pairs=32, size=96, threads=1)
     parser.add_argument("--evaluations", type=int, nargs="+", default=[60, 150])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("docs/precision"))
-    parser.add_argument("--render", action="store_true")
     arguments = parser.parse_args()
-    file = arguments.out.with_suffix(".json")
-    if not arguments.render:
-        for partial in measure(arguments):
-            write_json(file, partial)
-    write_text(arguments.out.with_suffix(".md"), render(json.loads(file.read_text())))
-
-
-def configured(arguments: argparse.Namespace, precision: str) -> Config:
-    return resolve_compute(
-        load_config(
-            preset="proposed",
-            overrides=[
-                f"style.precision={precision}",
-                f"style.size={arguments.size}",
-                f"compute.threads={arguments.threads}",
-                f"plan.contents={arguments.pairs}",
-                "style.plateau=0",
-            ],
-        )
-    )
+    write_text(arguments.out.with_suffix(".md"), render(results_of(arguments, measure)))
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[Results]:
     """The results so far, after every batch."""
     weights = resolve_weights(arguments.weights)
     catalog = Catalog.load(arguments.catalog)
-    jobs = {name: Job(catalog, configured(arguments, name), weights, None) for name in PRECISIONS}
+    jobs = {
+        name: Job(
+            catalog,
+            configured(arguments, f"style.precision={name}", "style.plateau=0"),
+            weights,
+            None,
+        )
+        for name in PRECISIONS
+    }
     single = jobs["single"]
     balance = calibrate(single.training, single.config, single.extractor(), Single())
     results: Results = {
         "size": arguments.size,
         "pairs": arguments.pairs,
         "threads": arguments.threads,
-        "weights": {"name": weights.name, "sha256": weights.sha256},
+        "weights": weights_row(weights),
         "arms": [
             {"precision": name, "evaluations": count, "seconds": 0.0, "loss": [], "ssim": []}
             for count in arguments.evaluations

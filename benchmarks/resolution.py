@@ -12,7 +12,6 @@ only writes OUT.md from OUT.json.
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import subprocess
 import sys
@@ -21,16 +20,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any
+
+import real_pairs
+from real_pairs import Results, configured, results_of, weights_row
 
 from busaug import console
 from busaug.augment.calibration import balance_share, calibrate
 from busaug.augment.job import Job
-from busaug.cli.shared import resolve_compute
-from busaug.config import Config, load_config
 from busaug.data.catalog import Catalog
 from busaug.distributed.communicator import Single
-from busaug.files import read_jsonl, write_json, write_text
+from busaug.files import read_jsonl, write_text
 from busaug.models.weights import Weights, resolve_weights
 
 COARSE = (0.0, 0.25, 0.5)
@@ -38,32 +37,14 @@ COARSE = (0.0, 0.25, 0.5)
 PAIRS = 8
 """For calibration."""
 
-Results = dict[str, Any]
-
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("catalog", type=Path)
-    parser.add_argument("--weights")
-    parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--size", type=int, default=224)
+    parser = real_pairs.parser(__doc__, "docs/resolution", pairs=8, size=224)
     parser.add_argument("--cost", type=int, default=100, help="in evaluations at full size")
     parser.add_argument("--large", type=int, default=2048)
     parser.add_argument("--large-evaluations", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("docs/resolution"))
-    parser.add_argument("--render", action="store_true")
     arguments = parser.parse_args()
-    file = arguments.out.with_suffix(".json")
-    if not arguments.render:
-        for partial in measure(arguments):
-            write_json(file, partial)
-    write_text(arguments.out.with_suffix(".md"), render(json.loads(file.read_text())))
-
-
-def configured(arguments: argparse.Namespace, *settings: str) -> Config:
-    common = (f"style.size={arguments.size}", f"compute.threads={arguments.threads}")
-    return resolve_compute(load_config(preset="proposed", overrides=[*common, *settings]))
+    write_text(arguments.out.with_suffix(".md"), render(results_of(arguments, measure)))
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[Results]:
@@ -74,7 +55,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[Results]:
         "size": arguments.size,
         "pairs": arguments.pairs,
         "cost": arguments.cost,
-        "weights": {"name": weights.name, "sha256": weights.sha256},
+        "weights": weights_row(weights),
         "balances": [],
         "arms": [],
         "large": {},
@@ -108,7 +89,6 @@ def arm(coarse: float, balance: float, arguments: argparse.Namespace, catalog: C
         arguments,
         *levels,
         f"style.iterations={evaluations}",
-        f"plan.contents={arguments.pairs}",
         "plan.unit=4",
         "style.plateau=0",
     )

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from busaug.experiment.claims import PROPOSED
-from busaug.experiment.tables import NAMES
+from busaug.experiment.tables import rows_of, settings, spelt
 from busaug.report.plots import FAINT, INK, PALETTE, panels, plot
 
 Row = Mapping[str, Any]
@@ -32,17 +32,17 @@ def figures(results: Row) -> dict[str, bytes]:
 
 
 def _all(results: Row) -> Iterator[tuple[str, bytes]]:
-    for budget, protocol in _settings(results["conditions"]):
-        rows = _of(results["conditions"], budget, protocol)
+    for budget, protocol in settings(results["conditions"]):
+        rows = rows_of(results["conditions"], budget, protocol)
         place = f"{budget}-{protocol}"
         said = f"{budget}, {protocol} protocol"
         for metric in DRAWN:
-            yield f"{metric}-{place}.svg", _levels(rows, metric, f"{_name(metric)}, {said}")
+            yield f"{metric}-{place}.svg", _levels(rows, metric, f"{spelt(metric)}, {said}")
         yield f"confusion-{place}.svg", _matrices(rows, results["classes"], results["baseline"])
-    for budget, protocol in _settings(results["comparisons"]):
-        rows = _of(results["comparisons"], budget, protocol)
+    for budget, protocol in settings(results["comparisons"]):
+        rows = rows_of(results["comparisons"], budget, protocol)
         for metric in DRAWN:
-            title = f"{_name(metric)} less that of {results['baseline']}, {budget}, {protocol}"
+            title = f"{spelt(metric)} less that of {results['baseline']}, {budget}, {protocol}"
             name = f"{metric}-gain-{budget}-{protocol}.svg"
             yield name, _levels(rows, metric, title, zero=True)
     for budget in dict.fromkeys(row["budget"] for row in results["leaks"]):
@@ -54,7 +54,7 @@ def _all(results: Row) -> Iterator[tuple[str, bytes]]:
 def _levels(rows: Sequence[Row], metric: str, title: str, *, zero: bool = False) -> bytes:
     """A point with its interval a row; rows of one arm in one colour."""
     arms = list(dict.fromkeys(row["arm"] for row in rows))
-    with plot(title, _name(metric), "", width=6.2, height=1.1 + _LINE * len(rows)) as drawing:
+    with plot(title, spelt(metric), "", width=6.2, height=1.1 + _LINE * len(rows)) as drawing:
         axes = drawing.axes
         for y, row in enumerate(rows):
             colour = PALETTE[arms.index(row["arm"]) % len(PALETTE)]
@@ -67,7 +67,7 @@ def _levels(rows: Sequence[Row], metric: str, title: str, *, zero: bool = False)
 
 def _leak(rows: Sequence[Row], metric: str, title: str) -> bytes:
     """Both protocols on one line an arm."""
-    with plot(title, _name(metric), "", width=6.2, height=1.4 + _LINE * len(rows)) as drawing:
+    with plot(title, spelt(metric), "", width=6.2, height=1.4 + _LINE * len(rows)) as drawing:
         axes = drawing.axes
         for y, row in enumerate(rows):
             found = row["metrics"][metric]
@@ -121,15 +121,3 @@ def _rows(axes: Axes, rows: Sequence[Row]) -> None:
 
 def _label(row: Row) -> str:
     return f"{row['arm']}, {row['ratio']:g}" if row["ratio"] else str(row["arm"])
-
-
-def _name(metric: str) -> str:
-    return NAMES["auc"] if metric == "auc" else metric.replace("_", " ")
-
-
-def _settings(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((row["budget"], row["protocol"]) for row in rows))
-
-
-def _of(rows: Sequence[Row], budget: str, protocol: str) -> list[Row]:
-    return [row for row in rows if (row["budget"], row["protocol"]) == (budget, protocol)]

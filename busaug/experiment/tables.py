@@ -61,8 +61,8 @@ def metric_name(name: str) -> str:
     return NAMES.get(name, name.replace("_", " "))
 
 
-def _spelt(name: str) -> str:
-    """As in a title."""
+def spelt(name: str) -> str:
+    """A metric's name as in a title."""
     return NAMES["auc"] if name == "auc" else name.replace("_", " ")
 
 
@@ -73,8 +73,8 @@ def _setting(results: Row) -> list[Table]:
     if images := facts.get("images"):
         counts = ", ".join(f"{label} {n}" for label, n in images.items())
         rows.append(("images", f"{counts}; {facts['groups']} groups of near-duplicates"))
-    for budget, protocol in _settings(results["conditions"]):
-        members = _of(results["conditions"], budget, protocol)
+    for budget, protocol in settings(results["conditions"]):
+        members = rows_of(results["conditions"], budget, protocol)
         folds, seeds = (max(row[key] for row in members) for key in ("folds", "seeds"))
         arms = len({row["arm"] for row in members})
         shape = f"{folds} folds x {seeds} seeds" if folds > 1 else f"{seeds} splits"
@@ -108,8 +108,8 @@ def _dates(facts: Row) -> list[str]:
 def _metrics(results: Row) -> list[Table]:
     """Means with intervals, a table for each half of the metrics."""
     made = []
-    for budget, protocol in _settings(results["conditions"]):
-        members = _of(results["conditions"], budget, protocol)
+    for budget, protocol in settings(results["conditions"]):
+        members = rows_of(results["conditions"], budget, protocol)
         for names in (MAIN, OTHERS):
             rows = [
                 (row["arm"], _ratio(row), *(_level(row["metrics"][name], name) for name in names))
@@ -139,8 +139,8 @@ def _differences(results: Row) -> list[Table]:
     """Arms less the baseline."""
     made = []
     baseline = results["baseline"]
-    for budget, protocol in _settings(results["comparisons"]):
-        members = _of(results["comparisons"], budget, protocol)
+    for budget, protocol in settings(results["comparisons"]):
+        members = rows_of(results["comparisons"], budget, protocol)
         for name in COMPARED:
             rows = []
             for row in members:
@@ -155,7 +155,7 @@ def _differences(results: Row) -> list[Table]:
                     )
                 )
             columns = ("arm", "ratio", "difference", "p (t)", "Holm", "p (permutation)", "Holm")
-            title = f"{_spelt(name)} less that of {baseline}, {budget}, {protocol} protocol"
+            title = f"{spelt(name)} less that of {baseline}, {budget}, {protocol} protocol"
             made.append(Table(title, columns, tuple(rows), heads=2))
     return made
 
@@ -164,8 +164,8 @@ def _confusion(results: Row) -> list[Table]:
     """Counts over all jobs."""
     made = []
     classes = results["classes"]
-    for budget, protocol in _settings(results["conditions"]):
-        members = _of(results["conditions"], budget, protocol)
+    for budget, protocol in settings(results["conditions"]):
+        members = rows_of(results["conditions"], budget, protocol)
         rows = [
             (row["arm"], _ratio(row), *(str(n) for line in row["confusion"] for n in line))
             for row in members
@@ -189,7 +189,7 @@ def _leak(results: Row) -> list[Table]:
                     gap = _interval(found["gap"], signed=True)
                     rows.append((row["arm"], _ratio(row), *both, gap))
             columns = ("arm", "ratio", "paper's protocol", "honest protocol", "leak")
-            title = f"The leak in {_spelt(name)}, {budget}"
+            title = f"The leak in {spelt(name)}, {budget}"
             made.append(Table(title, columns, tuple(rows), heads=2))
     return made
 
@@ -219,11 +219,12 @@ SECTIONS: Mapping[str, Callable[[Row], list[Table]]] = {
 }
 
 
-def _settings(rows: Sequence[Row]) -> list[tuple[str, str]]:
+def settings(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """The budgets and protocols of rows."""
     return list(dict.fromkeys((row["budget"], row["protocol"]) for row in rows))
 
 
-def _of(rows: Sequence[Row], budget: str, protocol: str) -> list[Row]:
+def rows_of(rows: Sequence[Row], budget: str, protocol: str) -> list[Row]:
     return [row for row in rows if (row["budget"], row["protocol"]) == (budget, protocol)]
 
 

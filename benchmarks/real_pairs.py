@@ -1,0 +1,62 @@
+"""What the measurements on real pairs have in common: arguments, configuration, results in a file.
+
+A measurement yields its results so far after every part; they are kept each time, so that one that
+was stopped has lost its last part alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from busaug.cli.shared import resolve_compute
+from busaug.config import Config, load_config
+from busaug.files import write_json
+from busaug.models.weights import Weights
+
+Results = dict[str, Any]
+
+
+def parser(document: str, out: str, *, pairs: int, size: int, threads: int = 0):
+    """For a script whose docstring and results these are; defaults as given."""
+    made = argparse.ArgumentParser(
+        description=document, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("catalog", type=Path)
+    made.add_argument("--weights")
+    made.add_argument("--pairs", type=int, default=pairs)
+    made.add_argument("--size", type=int, default=size)
+    made.add_argument("--threads", type=int, default=threads)
+    made.add_argument("--out", type=Path, default=Path(out))
+    made.add_argument("--render", action="store_true", help="use what --out has already")
+    return made
+
+
+def results_of(
+    arguments: argparse.Namespace, measure: Callable[[argparse.Namespace], Iterator[Results]]
+) -> Results:
+    """What is measured, or with --render was."""
+    file = arguments.out.with_suffix(".json")
+    if not arguments.render:
+        for partial in measure(arguments):
+            write_json(file, partial)
+    found: Results = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def configured(arguments: argparse.Namespace, *settings: str) -> Config:
+    """The proposed method at the arguments' size, on their pairs; more as ``--set`` has it."""
+    common = (
+        f"style.size={arguments.size}",
+        f"compute.threads={arguments.threads}",
+        f"plan.contents={arguments.pairs}",
+    )
+    return resolve_compute(load_config(preset="proposed", overrides=[*common, *settings]))
+
+
+def weights_row(weights: Weights) -> Results:
+    """For the results."""
+    return {"name": weights.name, "sha256": weights.sha256}
