@@ -83,7 +83,11 @@ def verdict(claim: Claim, paper: Estimate | None, honest: Estimate | None) -> st
             return "not run"
         return "under the paper's protocol " + ("yes" if under_paper else "no")
     if not under_honest:
-        return "under the paper's protocol only" if under_paper else _against(claim, honest)
+        if under_paper:
+            return "under the paper's protocol only"
+        if _exceeded(claim, paper) and not _exceeded(claim, honest):
+            return "exceeded, under the paper's protocol only"
+        return _against(claim, honest)
     if claim.against is None or claim.value is None:
         return "yes"
     assert honest is not None
@@ -99,6 +103,13 @@ def _met(claim: Claim, ours: Estimate | None) -> bool | None:
     if ours is None or ours.low is None or ours.high is None or claim.value is None:
         return None
     return ours.low <= claim.value <= ours.high
+
+
+def _exceeded(claim: Claim, ours: Estimate | None) -> bool:
+    """Whether a printed level lies below the whole interval."""
+    if claim.against is not None or claim.value is None:
+        return False
+    return ours is not None and ours.low is not None and ours.low > claim.value
 
 
 def _against(claim: Claim, honest: Estimate | None) -> str:

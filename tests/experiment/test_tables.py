@@ -184,6 +184,12 @@ def test_verdicts_of_a_gain(paper: Estimate | None, honest: Estimate | None, sai
         (None, estimate(0.95, 0.99), "no, ours is higher"),
         (estimate(0.9, 0.99), estimate(0.75, 0.85), "under the paper's protocol only"),
         (estimate(0.96, 0.99), None, "under the paper's protocol no"),
+        (
+            estimate(0.96, 0.99),
+            estimate(0.75, 0.85),
+            "exceeded, under the paper's protocol only",
+        ),
+        (estimate(0.96, 0.99), estimate(0.95, 0.99), "no, ours is higher"),
     ],
 )
 def test_verdicts_of_a_level(paper: Estimate | None, honest: Estimate | None, said: str) -> None:
