@@ -80,6 +80,7 @@ def _summary(job: Job, out: Path, balance: float, rows: Iterable[Row]) -> dict[s
         "weights": job.weights.name,
         "pretrained": job.weights.pretrained,
         "explainer": job.predictor.name if job.predictor else None,
+        "explained_from_elsewhere": job.explained_from_elsewhere,
         "balance": balance,
         "unmasked": job.unmasked,
         "planned": planned,

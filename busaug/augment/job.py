@@ -93,6 +93,17 @@ class Job:
         looked = made.get("identity", {}).get("overlays", False)
         return not looked and all(record.overlay is None for record in self.training.records)
 
+    @property
+    def explained_from_elsewhere(self) -> bool:
+        """Whether the explainer is a classifier that, as far as is known, saw other images.
+
+        Those that are tested later may be among them: what it learnt of them would then have a say
+        in what is kept of the contents.
+        """
+        if self.explainer is None or self.predictor is None:
+            return False
+        return self.explainer.catalog != self.catalog.hash
+
     @functools.cached_property
     def _masks_hash(self) -> str:
         """Of the masks that enter: they may be corrected by hand, and no row of the Catalog tells.

@@ -107,6 +107,11 @@ def augment(
                 f"{catalog} has no overlay masks: burnt-in text and calipers, if there are any, are"
                 " restyled like tissue; make the Catalog again with 'busaug prepare'"
             )
+        if comm.is_root and job.explained_from_elsewhere:
+            console.warn(
+                f"{explainer} was not trained on {catalog}, as far as is known: relevance leaks if"
+                " it has seen images that are tested later"
+            )
         if dry_run:
             with agreed(comm):
                 if comm.is_root:

@@ -52,12 +52,12 @@ def _all(results: Row) -> Iterator[tuple[str, bytes]]:
 
 
 def _levels(rows: Sequence[Row], metric: str, title: str, *, zero: bool = False) -> bytes:
-    """A point with its interval a row; rows of one arm in one colour."""
+    """A point with its interval a row; the rows of arms in two colours by turns."""
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     with plot(title, spelt(metric), "", width=6.2, height=1.1 + _LINE * len(rows)) as drawing:
         axes = drawing.axes
         for y, row in enumerate(rows):
-            colour = PALETTE[arms.index(row["arm"]) % len(PALETTE)]
+            colour = PALETTE[arms.index(row["arm"]) % 2]
             _interval(axes, row["metrics"][metric], y, colour)
         _rows(axes, rows)
         if zero:

@@ -30,7 +30,7 @@ from busaug.experiment.pools import Pools
 from busaug.experiment.probe import probe
 from busaug.experiment.protocols import Partition, Rows, honest, paper
 from busaug.experiment.samples import Sample, check_groups
-from busaug.experiment.sets import join_parts, make_part, part_folder
+from busaug.experiment.sets import is_made, join_parts, make_part, part_folder
 from busaug.experiment.study import Study
 from busaug.files import read_json, sweep, write_json
 from busaug.termination import orderly_termination
@@ -104,7 +104,13 @@ class _Run:
         for arm in together:
             self._part(arm, 0, self.comm)
         tasks = [(arm, part) for arm in arms if arm not in together for part in parts]
-        self._share("sets", tasks, lambda task: self._part(*task, Single()), hushed=True)
+        self._share(
+            "sets",
+            tasks,
+            lambda task: self._part(*task, Single()),
+            lambda task: is_made(self._part_folder(*task)),
+            hushed=True,
+        )
         with agreed(self.comm):
             if self.comm.is_root:
                 for arm in arms:
@@ -114,9 +120,11 @@ class _Run:
     def _part(self, arm: Arm, part: int, comm: Communicator) -> None:
         begin = time.perf_counter()
         weights = self.study.weights[arm.config.style.backbone] if arm.styled else None
-        folder = part_folder(self.pools.set_folder(arm), part)
-        make_part(arm, self.study.parts[part], folder, weights, comm)
+        make_part(arm, self.study.parts[part], self._part_folder(arm, part), weights, comm)
         self.log.add(set=arm.images, part=part, seconds=round(time.perf_counter() - begin, 4))
+
+    def _part_folder(self, arm: Arm, part: int) -> Path:
+        return part_folder(self.pools.set_folder(arm), part)
 
     def _not_done(self, jobs: Sequence[Job]) -> list[Job]:
         """What is left, told by one process to all."""
@@ -171,25 +179,34 @@ class _Run:
         return {"train": {"real": len(rows) - synthetic, "synthetic": synthetic}}
 
     def _share(
-        self, what: str, tasks: Sequence[T], do: Callable[[T], object], *, hushed: bool = False
+        self,
+        what: str,
+        tasks: Sequence[T],
+        do: Callable[[T], object],
+        made: Callable[[T], bool] = lambda task: False,
+        *,
+        hushed: bool = False,
     ) -> None:
-        """Do every task once, on whichever process is free; all leave together."""
+        """Do every task once, on whichever process is free; all leave together.
+
+        Those that ``made`` finds on disk are only checked: they tell nothing of the time left.
+        """
         claims = Claims(self.out / _CLAIMS / what)
         with agreed(self.comm):
             if self.comm.is_root:
                 claims.clear()
-        with console.progress(what, len(tasks)) as advance:
+        new = [not made(task) for task in tasks]
+        with console.progress(what, len(tasks), done=new.count(False)) as advance:
             shown = 0
             with orderly_termination():
                 for number in claims.take(range(len(tasks))):
                     with console.hushed() if hushed else contextlib.nullcontext():
                         do(tasks[number])
                     # tasks come in order: those before are taken, by this process or others
-                    advance(number + 1 - shown)
+                    advance(sum(new[shown : number + 1]))
                     shown = number + 1
             self.comm.barrier()
-            if shown < len(tasks):
-                advance(len(tasks) - shown)
+            advance(sum(new[shown:]))
         with agreed(self.comm):
             if self.comm.is_root:
                 claims.remove()

@@ -73,6 +73,11 @@ def make_part(
             RunFolder(scratch, COMMAND, identity).write()
 
 
+def is_made(folder: Path) -> bool:
+    """Whether a part's images are there, of whatever identity."""
+    return (folder / CATALOG_FILE).is_file()
+
+
 def join_parts(folder: Path, parts: int) -> None:
     """Write the Catalog and the manifest over all parts of a set."""
     rows: list[dict[str, Any]] = []

@@ -93,6 +93,8 @@ class Study:
             return {**common, "strengths": list(config.probe.strengths)}
         regime = self.regime(job)
         training = regime.config.sections("train", "srad", "compute")
+        for told_by_inputs in ("size", "srad_scale"):
+            del training["train"][told_by_inputs]
         return {**common, "weights": regime.weights.sha256, "training": training}
 
     def classifier(self, arm: Arm) -> ClassifierInfo:

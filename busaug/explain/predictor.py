@@ -13,6 +13,7 @@ from busaug.models.architecture import load_architecture
 from busaug.models.classifier import ClassifierInfo, is_classifier, load_classifier
 from busaug.models.preprocess import despeckle_inputs, imagenet_normalise
 from busaug.models.weights import Weights, file_sha256, resolve_weights
+from busaug.runfolder import read_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Predictor:
     name: str
     sha256: str
     architecture: str = "resnet50"
+    catalog: str | None = None
+    """Hash of the Catalog whose training split it was trained on, where that is known."""
 
     @property
     def classes(self) -> int:
@@ -61,7 +64,14 @@ def classifier_predictor(path: Path) -> Predictor:
     """A busaug checkpoint (a file or a ``busaug train`` folder)."""
     file = path / "model.safetensors" if path.is_dir() else path
     model, info = load_classifier(file)
-    return Predictor(model, info, file.parent.name or file.name, file_sha256(file))
+    run = read_run(file.parent) or {}
+    return Predictor(
+        model,
+        info,
+        file.parent.name or file.name,
+        file_sha256(file),
+        catalog=run.get("identity", {}).get("catalog"),
+    )
 
 
 def imagenet_predictor(weights: Weights) -> Predictor:

@@ -183,6 +183,12 @@ def augment_section(
             "its Catalog has no overlay masks: burnt-in text and calipers, if there were any, were"
             " restyled like tissue",
         )
+    if run.summary.get("explained_from_elsewhere"):
+        notes.add(
+            run,
+            f"its explainer, {run.summary.get('explainer')}, was not trained on its Catalog, as far"
+            " as is known: relevance has leaked if it saw images that are tested",
+        )
     maker = SheetMaker(run, catalog, notes)
     chosen = [*tally.accepted.kept(SHEET_ROWS_MAX), *tally.rejected.kept(SHEET_ROWS_MAX)]
     maker.weigh(chosen)

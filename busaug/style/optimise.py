@@ -189,7 +189,9 @@ class _Metric:
 
 def _window_mean(values: Tensor) -> Tensor:
     """The mean over the window about each pixel, zero outside the image."""
-    found: Tensor = functional.avg_pool2d(values, _WINDOW, stride=1, padding=_WINDOW // 2)
+    reach = _WINDOW // 2
+    rows = functional.avg_pool2d(values, (1, _WINDOW), stride=1, padding=(0, reach))
+    found: Tensor = functional.avg_pool2d(rows, (_WINDOW, 1), stride=1, padding=(reach, 0))
     return found
 
 

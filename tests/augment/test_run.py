@@ -25,6 +25,8 @@ from busaug.data.catalog import Catalog
 from busaug.data.images import pixel_hash, read_gray
 from busaug.distributed.communicator import Single
 from busaug.errors import InputError, OutputError
+from busaug.explain.predictor import classifier_predictor
+from busaug.models.classifier import ClassifierInfo, build_classifier, save_classifier
 from busaug.runfolder import RunFolder
 from busaug.style.targets import Targets
 
@@ -195,6 +197,22 @@ def test_a_lost_unit_is_noticed(job: MakeJob, tmp_path: Path) -> None:
 def test_a_backbone_without_logits_needs_an_explainer(job: MakeJob) -> None:
     with pytest.raises(InputError, match=r"style\.backbone=vgg19.*--explainer"):
         _ = job("style.backbone=vgg19", "relevance.mode=LA").predictor
+
+
+def test_an_explainer_that_may_have_seen_other_images_is_noticed(
+    job: MakeJob, tmp_path: Path
+) -> None:
+    made = job("relevance.mode=LA")
+    assert not made.explained_from_elsewhere  # ImageNet has seen none of them
+    info = ClassifierInfo(made.catalog.labels, size=32, srad_scale=0)
+    save_classifier(tmp_path / "model.safetensors", build_classifier(info), info)
+    explained = dataclasses.replace(made, explainer=classifier_predictor(tmp_path))
+    assert explained.explained_from_elsewhere
+    assert not dataclasses.replace(explained, config=job().config).explained_from_elsewhere
+    for catalog, elsewhere in ((made.catalog.hash, False), ("another", True)):
+        RunFolder(tmp_path, "train", {"catalog": catalog}).write()
+        again = dataclasses.replace(made, explainer=classifier_predictor(tmp_path))
+        assert again.explained_from_elsewhere == elsewhere
 
 
 def test_wrong_weights_leave_no_folder(job: MakeJob, tmp_path: Path) -> None:

@@ -239,6 +239,8 @@ def _augment(root: Path, catalog: Catalog) -> None:
         weights="random (seed 0)",
         pretrained=False,
         unmasked=True,
+        explainer="another",
+        explained_from_elsewhere=True,
         balance=19500.0,
         planned=8,
         accepted=6,

@@ -53,6 +53,7 @@ def test_the_dataset_card_counts_and_warns(runs: Runs) -> None:
         "(6 groups here)",
         "Random features",
         "Marks are restyled",
+        "Relevance may leak",
         "`near-copy of its content` 1, `saturated` 1.",
         "checked on 0 of 6 contents",
         "| `set` | 6 | not known to busaug | unknown |",
@@ -81,12 +82,15 @@ def test_the_model_card_has_the_test_figures(runs: Runs) -> None:
 
 
 def test_what_is_not_so_is_not_said(runs: Runs) -> None:
-    change_run(runs.augmented, "summary", pretrained=True, unmasked=False)
+    change_run(
+        runs.augmented, "summary", pretrained=True, unmasked=False, explained_from_elsewhere=False
+    )
     change_run(runs.classifier, "summary", pretrained=True, synthetic=0)
     (runs.classifier / "metrics_test.json").unlink()
     dataset, model = cards(runs.root)
     assert "Random features" not in dataset
     assert "Marks are restyled" not in dataset
+    assert "Relevance may leak" not in dataset
     assert "Random start" not in model
     assert "saw synthetic images" not in model
     assert "never tested" in model

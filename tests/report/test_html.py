@@ -116,6 +116,7 @@ def test_every_section_is_there(page: Page) -> None:
         "dropped set/twin.png: two classes",
         "skipped set-0-0003: images/set-0-0003.png is truncated",
         "its Catalog has no overlay masks",
+        "its explainer, another, was not trained on its Catalog",
     ],
 )
 def test_what_is_promised_is_said(page: Page, words: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from tolerances import TOLERANCES
+from torch import nn
 
 from busaug.errors import InputError
 from busaug.models.preprocess import imagenet_normalise
@@ -58,6 +59,24 @@ def test_gray_features_equal_the_network_border_included(shape: tuple[int, int])
     for name, value in expected.items():
         scale = float(value.abs().max())
         torch.testing.assert_close(got[name], value, rtol=0, atol=GRAY * max(scale, 1.0))
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(7, 2, 3), (3, 1, 1)])
+@pytest.mark.parametrize("shape", [(32, 32), (33, 40)])
+def test_the_gray_stems_gradient_is_that_of_three_equal_channels(
+    kernel: int, stride: int, padding: int, shape: tuple[int, int]
+) -> None:
+    conv = nn.Conv2d(3, 5, kernel, stride, padding).double().requires_grad_(False)
+    stem = GrayStem(conv)
+    gray = torch.rand(2, 1, *shape, dtype=torch.float64, requires_grad=True)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        out = stem(gray)
+        above = torch.randn_like(out).contiguous(memory_format=memory_format)
+        (got,) = torch.autograd.grad(out, gray, above)
+        plain = conv(imagenet_normalise(gray))
+        (expected,) = torch.autograd.grad(plain, gray, above)
+        torch.testing.assert_close(got, expected)
+    assert torch.autograd.gradcheck(stem, gray)
 
 
 @pytest.mark.real
