@@ -22,6 +22,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -112,11 +113,11 @@ def fuse_features(features: Tensor, kept: Tensor | None = None) -> Tensor:
 
 def _fuse_channels(features: Tensor, kept: Tensor | None) -> Tensor:
     if kept is None:
-        quantiles = features.sort(dim=-1).values.mean(dim=0)
+        quantiles = _ascending(features).mean(dim=0)
         return specify_histogram(features.amax(dim=0), quantiles)
     anywhere = kept.any(dim=0)
     largest = features.masked_fill(~kept[:, None], -torch.inf).amax(dim=0)[:, anywhere]
-    ordered = [each[:, keep].sort(dim=-1).values for each, keep in zip(features, kept, strict=True)]
+    ordered = [_ascending(each[:, keep]) for each, keep in zip(features, kept, strict=True)]
     quantiles = torch.stack([stretch(values, largest.shape[1]) for values in ordered]).mean(dim=0)
     return specify_histogram(largest, quantiles)
 
@@ -145,7 +146,8 @@ def specify_histogram(values: Tensor, quantiles: Tensor) -> Tensor:
     theirs, so that the result does not depend on the order of equal values.
     """
     rows, count = values.shape
-    ordered, order = values.sort(dim=-1, stable=True)
+    order = _order(values)
+    ordered = values.gather(-1, order)
     starts = torch.ones_like(ordered, dtype=torch.bool)
     starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     # Runs of equal values, numbered over all rows, and the mean quantile of each.
@@ -156,6 +158,20 @@ def specify_histogram(values: Tensor, quantiles: Tensor) -> Tensor:
     lengths = torch.bincount(run.flatten(), minlength=total)
     means = (sums / lengths)[run].to(values.dtype)
     return torch.empty_like(values).scatter_(-1, order, means)
+
+
+def _ascending(rows: Tensor) -> Tensor:
+    """Sorted along the last dimension; on the CPU by NumPy, which is ten times as fast."""
+    if rows.device.type != "cpu":
+        return rows.sort(dim=-1).values
+    return torch.from_numpy(np.sort(rows.numpy(), axis=-1))
+
+
+def _order(rows: Tensor) -> Tensor:
+    """Indices that sort along the last dimension, equal values in any order."""
+    if rows.device.type != "cpu":
+        return rows.argsort(dim=-1)
+    return torch.from_numpy(np.argsort(rows.numpy(), axis=-1))
 
 
 def _target(maps: Tensor, fusion: Fusion, kept: Tensor | None) -> StyleTarget:
@@ -203,7 +219,7 @@ def _fuse_grams(grams: Tensor) -> Tensor:
         if len(rows) == 0:
             continue
         entries = grams[:, rows, cols]
-        quantiles = entries.sort(dim=-1).values.mean(dim=0)
+        quantiles = _ascending(entries).mean(dim=0)
         specified = specify_histogram(entries.amax(dim=0)[None], quantiles[None])[0]
         out[rows, cols] = specified
         out[cols, rows] = specified
