@@ -92,14 +92,21 @@ def _localisation(found: Row) -> Table:
             row["set"],
             row["method"],
             str(row["images"]),
-            _number(row["mass"]),
-            _number(row["pointing"]),
+            _with_before(row, "mass"),
+            _with_before(row, "pointing"),
             _number(row["area"]),
         )
         for row in found["localisation"]
     )
     columns = ("set", "method", "images", "mass in the lesion", "pointing game", "lesion's area")
-    return Table("Relevance on the lesion", columns, rows, heads=2)
+    note = "Of synthetic sets: after the transfer, and in brackets before, on the same contents."
+    return Table("Relevance on the lesion", columns, rows, (note,), heads=2)
+
+
+def _with_before(row: Row, name: str) -> str:
+    """A figure, and in brackets that of the contents where it is of synthetic images."""
+    before = f"{name}_before"
+    return _number(row[name]) + (f" ({_number(row[before])})" if before in row else "")
 
 
 def _number(value: float | None, decimals: int = 3) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from busaug import __version__, console
@@ -18,17 +17,11 @@ from busaug.data.catalog import Catalog, Record
 from busaug.data.duplicates import fingerprint, near_duplicate_groups
 from busaug.data.images import load_batch, load_lesion, read_gray
 from busaug.explain.predictor import Predictor
-from busaug.explain.relevance import COMPOSITES, RelevanceModel
 from busaug.models.weights import Weights
 from busaug.ops.srad import srad
 from busaug.quality.distances import frechet_distance, kernel_distance
 from busaug.quality.features import pooled_features
-from busaug.quality.localisation import (
-    gradient_times_input,
-    points_at,
-    random_map,
-    relevance_mass,
-)
+from busaug.quality.lesions import localisation
 from busaug.quality.memory import nearest
 from busaug.quality.speckle import Speckle, speckle
 from busaug.quality.spectrum import radial_spectrum, spectral_distance
@@ -79,11 +72,7 @@ def measure(
         "despeckling": _despeckling(real, size, despeckling),
         "distances": [*_floor(own, size), *_distances(own, made, size)],
         "memory": [_memory(name, part, own, size) for name, part in made.items()],
-        "localisation": [
-            row
-            for name, catalog in {"real": real, **synthetic}.items()
-            for row in _localisation(name, catalog, predictor, size)
-        ],
+        "localisation": localisation(real, synthetic, predictor, size),
     }
 
 
@@ -179,48 +168,6 @@ def _memory(name: str, part: _Set, real: _Set, size: int) -> Row:
         "ssim_other_max": _short(max(similarities)) if similarities else None,
         "near_duplicates_of_another": repeats,
     }
-
-
-def _localisation(name: str, catalog: Catalog, predictor: Predictor, size: int) -> list[Row]:
-    """Relevance inside the lesion, a row a method; none without masks."""
-    masked = catalog.where(lambda record: record.mask is not None)
-    if not masked.records:
-        return []
-    models = {
-        rule: RelevanceModel(predictor.model, composite=rule, layers=()) for rule in COMPOSITES
-    }
-    masses: dict[str, list[float]] = {}
-    hits: dict[str, list[bool]] = {}
-    areas = []
-    with console.progress(f"localisation, {name}", len(masked.records)) as advance:
-        for record, given, lesion in _images(masked, size):
-            advance()
-            if lesion is None or not lesion.any():
-                continue
-            areas.append(float(lesion.double().mean()))
-            inputs = predictor.inputs(torch.from_numpy(given)[None, None])
-            wanted = predictor.target(record)
-            targets = None if wanted is None else torch.tensor([wanted])
-            maps: dict[str, Tensor] = {
-                rule: model(inputs, targets).pixels[0].sum(dim=0) for rule, model in models.items()
-            }
-            maps["gradient x input"] = gradient_times_input(predictor.model, inputs, targets)[0]
-            maps["random"] = random_map(*lesion.shape, record.id)
-            for method, relevance in maps.items():
-                mass = relevance_mass(relevance, lesion)
-                masses.setdefault(method, []).extend([] if mass is None else [mass])
-                hits.setdefault(method, []).append(points_at(relevance, lesion))
-    return [
-        {
-            "set": name,
-            "method": method,
-            "images": len(hits[method]),
-            "mass": _short(float(np.mean(masses[method]))) if masses[method] else None,
-            "pointing": _short(float(np.mean(hits[method]))),
-            "area": _short(float(np.mean(areas))),
-        }
-        for method in hits
-    ]
 
 
 def _images(

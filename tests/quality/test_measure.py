@@ -16,6 +16,7 @@ from busaug.data.catalog import Catalog, Split
 from busaug.data.images import write_mask
 from busaug.experiment.quality_tables import quality_tables
 from busaug.experiment.render import markdown, read_results, tables_of
+from busaug.files import write_jsonl
 
 SIZE = 32
 
@@ -56,6 +57,8 @@ def found(real: Catalog, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
                 dataclasses.replace(record, file=taken.file, sha256=taken.sha256, mask=None)
             )
         Catalog(folder / name, tuple(records)).save()
+        rows = ({"id": record.id, "content": record.id} for record in records)
+        write_jsonl(folder / name / "manifest.jsonl", rows)
     save = folder / "quality.json"
     command = ["experiment", "quality", str(real.root), "--weights", "random", "--size", str(SIZE)]
     command += ["--synthetic", str(folder / "same"), "--synthetic", str(folder / "stolen")]
@@ -101,13 +104,29 @@ def test_copies_of_another_case_are_told_from_copies_of_the_own(found: dict[str,
 
 
 def test_only_images_with_a_lesion_are_localised(found: dict[str, Any]) -> None:
-    rows = {row["method"]: row for row in found["localisation"]}
-    assert set(rows) == {"alpha2beta1", "alpha1beta0", "gradient x input", "random"}
+    rows = {(row["set"], row["method"]): row for row in found["localisation"]}
+    methods = ["alpha2beta1", "alpha1beta0", "gradient x input", "random"]
+    assert list(rows) == [
+        (name, method) for name in ("real", "same", "stolen") for method in methods
+    ]
     for row in rows.values():
-        assert (row["set"], row["images"]) == ("real", 3)
+        assert row["images"] == 3
         assert row["area"] == 0.25
         assert 0 <= row["mass"] <= 1
-    assert rows["random"]["mass"] == pytest.approx(0.25, abs=0.05)
+    assert rows["real", "random"]["mass"] == pytest.approx(0.25, abs=0.05)
+
+
+def test_relevance_is_compared_with_that_of_the_contents(found: dict[str, Any]) -> None:
+    rows = {(row["set"], row["method"]): row for row in found["localisation"]}
+    for method in ("alpha2beta1", "alpha1beta0", "gradient x input", "random"):
+        real, same, stolen = (rows[name, method] for name in ("real", "same", "stolen"))
+        assert "mass_before" not in real
+        assert (same["mass"], same["pointing"]) == (real["mass"], real["pointing"])
+        assert same["mass_before"] == stolen["mass_before"] == real["mass"]
+        assert same["pointing_before"] == real["pointing"]
+    text = markdown(quality_tables(found))
+    same = rows["same", "random"]
+    assert f"| same | random | 3 | {same['mass']:.3f} ({same['mass']:.3f}) |" in text
 
 
 def test_two_sets_of_one_name_are_refused(real: Catalog) -> None:
