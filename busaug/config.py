@@ -22,6 +22,9 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Region = tuple[int, int, int, int]
 Model = TypeVar("Model", bound=BaseModel)
 
+_LATER: dict[str, Any] = {"later": True}
+"""Of settings that runs exist without."""
+
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -54,9 +57,21 @@ class StyleConfig(Section):
     )
     backbone: Literal["resnet50", "vgg19"] = "resnet50"
     layers: str = Field("default", description="layer set of the backbone: default, shallow, deep")
+    srad_scale: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="despeckling of contents and references before the transfer, 0 for none",
+        json_schema_extra=_LATER,
+    )
     softmax: bool = Field(False, description="smooth activations by a softmax a layer (SWAG)")
     fusion: Literal["FM", "GM", "UM", "SR"] = Field("FM", description="multi-reference target")
     references: int = Field(4, ge=1, le=64, description="k, images in a reference set")
+    kernel: Literal["polynomial", "linear", "gaussian", "batchnorm"] = Field(
+        "polynomial",
+        description="of the style loss; batchnorm: means and deviations",
+        json_schema_extra=_LATER,
+    )
     layer_weights: Literal["equal", "positions"] = Field(
         "equal", description="weights of the style layers; positions: in proportion to M"
     )
@@ -187,6 +202,24 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _other_kernels(self) -> Config:
+        style = self.style
+        if style.kernel == "polynomial":
+            return self
+        if style.fusion == "GM":
+            raise ValueError(f"style.kernel={style.kernel} needs features, and fusion GM has none")
+        if style.mask_overlays:
+            raise ValueError(
+                f"style.kernel={style.kernel} knows no overlays: set style.mask_overlays=false"
+            )
+        if style.kernel == "gaussian" and style.optimiser != "adam":
+            raise ValueError(
+                "style.kernel=gaussian is estimated anew at every evaluation, which no line search"
+                " can use: set style.optimiser=adam"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _coarsest_level(self) -> Config:
         side = self.style.size // 2 ** (self.style.levels - 1)
         if side < 32:
@@ -202,9 +235,23 @@ class Config(Section):
             raise ValueError("train.precision=mixed needs compute.device=cuda")
         return self
 
+    @property
+    def of_images(self) -> tuple[str, ...]:
+        """The sections that decide the bytes of styled images."""
+        sections = ("style", "relevance", "plan", "gate", "output", "compute")
+        return (*sections, "srad") if self.style.srad_scale else sections
+
     def sections(self, *names: str) -> dict[str, Any]:
-        """The named sections (and the seed) as plain values, for hashing and printing."""
+        """The named sections (and the seed) as plain values, for hashing and printing.
+
+        A setting that came after the first runs is told only where it is not at its default, so
+        that those can be continued and made again.
+        """
         values = self.model_dump(mode="json")
+        for field, value in self.style:
+            known = StyleConfig.model_fields[field]
+            if known.json_schema_extra == _LATER and value == known.default:
+                del values["style"][field]
         return {name: values[name] for name in ("seed", *names)}
 
 

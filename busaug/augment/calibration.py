@@ -80,13 +80,17 @@ def _ratios(
                 advance()
                 continue
             content, references = inputs.content, inputs.references
-            targets = targets_of(extractor, references.pixels, style.fusion, references.kept)
+            targets = targets_of(
+                extractor, references.pixels, style.fusion, references.kept, style.kernel
+            )
             features = dict(extractor.stream(content.pixels))
             generator = torch_draw(config.seed, "calibration-noise", pair.content.sha256)
             noise = torch.rand(content.pixels.shape, generator=generator).to(extractor.device)
             weights = layer_weights(features, extractor.style_layers, style.layer_weights)
             at_content = features[extractor.content_layer]
-            objective = Objective(extractor, at_content, targets, weights, kept=content.kept)
+            objective = Objective(
+                extractor, at_content, targets, weights, kept=content.kept, kernel=style.kernel
+            )
             ratio = gradient_ratio(objective, content.laid_over(noise), content.overlays)
             ratios += (ratio / balance_share(extractor, inputs.extent, size)).tolist()
             advance()

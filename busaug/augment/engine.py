@@ -160,8 +160,9 @@ class Engine:
     def targets(self, references: Images) -> Targets:
         """Style targets of one reference set."""
         with span("targets"):
+            style = self.config.style
             return targets_of(
-                self.extractor, references.pixels, self.config.style.fusion, references.kept
+                self.extractor, references.pixels, style.fusion, references.kept, style.kernel
             )
 
     def _targets(self, inputs: PairInputs, level: int) -> Targets:
@@ -197,7 +198,9 @@ class Engine:
         rows, columns = contents.pixels.shape[-2:]
         share = balance_share(self.extractor, (rows, columns), style.size)
         style_weights = style.gamma * self.balance * share * by_layer
-        return Objective(self.extractor, content, targets, style_weights, relevance, contents.kept)
+        return Objective(
+            self.extractor, content, targets, style_weights, relevance, contents.kept, style.kernel
+        )
 
     def _start(self, pairs: Sequence[Pair], contents: Images) -> Tensor:
         style, start = self.config.style, contents.pixels

@@ -16,6 +16,7 @@ from busaug.data.catalog import Catalog, Record
 from busaug.data.images import Extent, load_batch, load_lesion
 from busaug.data.overlays import overlay_mask
 from busaug.errors import InputError
+from busaug.models.preprocess import despeckled
 from busaug.style.features import FeatureExtractor
 from busaug.style.masking import Kept, Masks
 from busaug.style.pyramid import level_extents, reduced, reduced_overlays
@@ -141,9 +142,7 @@ class Loader:
         """The records' images in the frames' window, at every level."""
         catalog, device = self._catalog, self._extractor.device
         both = list(zip(records, frames, strict=True))
-        pixels = torch.cat(
-            [frame.crop(load_batch(catalog, [each], frame.scaled)) for each, frame in both]
-        ).to(device)
+        pixels = torch.cat([frame.crop(self._read(each, frame)) for each, frame in both]).to(device)
         extents = level_extents(frames[0].window, self._levels)
         if self._config.style.mask_overlays:
             overlays = torch.stack(
@@ -152,6 +151,11 @@ class Loader:
             if overlays.any():
                 return [self._masked(records, pixels, overlays, extent) for extent in extents]
         return [Images(reduced(pixels, extent), None) for extent in extents]
+
+    def _read(self, record: Record, frame: Frame) -> Tensor:
+        """A whole image, despeckled where that is wished."""
+        image = load_batch(self._catalog, [record], frame.scaled)
+        return despeckled(image, self._config.style.srad_scale, self._config.srad)
 
     def _masked(
         self, records: Sequence[Record], pixels: Tensor, overlays: Tensor, extent: Extent

@@ -71,7 +71,7 @@ class Job:
     @property
     def identity(self) -> dict[str, Any]:
         """What decides the bytes of every output."""
-        config = self.config.sections("style", "relevance", "plan", "gate", "output", "compute")
+        config = self.config.sections(*self.config.of_images)
         config["output"]["format"] = self.format
         return {
             "config": config,

@@ -73,8 +73,7 @@ class Arm:
     def recipe(self) -> dict[str, Any]:
         """What decides the synthetic images, for hashing: equal recipes make equal images."""
         if self.styled:
-            sections = ("style", "relevance", "plan", "gate", "output", "compute")
-            return {"style": self.config.sections(*sections)}
+            return {"style": self.config.sections(*self.config.of_images)}
         size, seed = self.config.style.size, self.config.seed
         return {"transform": self.like, "size": size, "seed": seed, "pairs": self.config.plan.pairs}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from busaug.config import SradConfig
 from busaug.models.classifier import ClassifierInfo
 from busaug.ops.srad import srad
 
@@ -24,11 +25,15 @@ def imagenet_normalise(gray: Tensor) -> Tensor:
 
 
 def despeckle_inputs(gray: Tensor, info: ClassifierInfo) -> Tensor:
-    """Gray (B, 1, S, S) in [0, 1] at the despeckling scale that the classifier was trained on.
+    """Gray (B, 1, S, S) in [0, 1] at the despeckling scale that the classifier was trained on."""
+    return despeckled(gray, info.srad_scale, info.srad)
+
+
+def despeckled(gray: Tensor, scale: int, options: SradConfig) -> Tensor:
+    """Gray (B, 1, H, W) in [0, 1] at one scale of SRAD; scale 0 is the image as it is.
 
     Each image by itself: the result does not depend on the batch. Not differentiable.
     """
-    if info.srad_scale == 0:
+    if scale == 0:
         return gray
-    options = info.srad.model_dump() | {"scales": info.srad_scale}
-    return srad(gray, **options)[-1]
+    return srad(gray, **(options.model_dump() | {"scales": scale}))[-1]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
-from busaug.ops.style_loss import style_loss
+from busaug.ops.style_loss import Kernel, style_loss
 from busaug.style.features import FeatureExtractor, Features, columns
 from busaug.style.masking import Kept, column_weights, kept_weights
 from busaug.style.targets import Targets
@@ -64,6 +65,9 @@ class Objective:
     """Weights r of mean one, (B, 1, h, w) on the content layer's grid; None for r = 1."""
     kept: Kept | None = None
     """The positions of every layer that enter the losses; None: all."""
+    kernel: Kernel = "polynomial"
+    """Of the style loss. The Gaussian one is estimated from other positions at every evaluation."""
+    _evaluation: Iterator[int] = dataclasses.field(default_factory=itertools.count, repr=False)
 
     @functools.cached_property
     def _content_weights(self) -> Tensor | None:
@@ -83,7 +87,9 @@ class Objective:
         content = content_loss(
             features[self.extractor.content_layer], self.content, self._content_weights
         )
-        layers = style_losses(features, self.targets, self._column_weights)
+        layers = style_losses(
+            features, self.targets, self._column_weights, self.kernel, next(self._evaluation)
+        )
         return Losses(content, layers, content + (self.style_weights * layers).sum(dim=0))
 
     def __call__(self, images: Tensor) -> tuple[Losses, Tensor]:
@@ -98,15 +104,24 @@ class Objective:
 
 
 def style_losses(
-    features: Features, targets: Targets, weights: Mapping[str, Tensor] | None = None
+    features: Features,
+    targets: Targets,
+    weights: Mapping[str, Tensor] | None = None,
+    kernel: Kernel = "polynomial",
+    seed: int = 0,
 ) -> Tensor:
-    """The polynomial-MMD style loss of each layer and image, (L, B).
+    """The MMD style loss of each layer and image, (L, B).
 
-    ``weights`` (B, 1, h, w) multiply the features of a layer (``column_weights``).
+    ``weights`` (B, 1, h, w) multiply the features of a layer (``column_weights``), for the
+    polynomial kernel alone. ``seed`` is the Gaussian kernel's.
     """
     if weights is not None:
         features = {name: features[name] * weights[name] for name in targets}
-    return torch.stack([style_loss(columns(features[name]), t) for name, t in targets.items()])
+    losses = (
+        style_loss(columns(features[name]), target, kernel=kernel, seed=seed)
+        for name, target in targets.items()
+    )
+    return torch.stack(list(losses))
 
 
 def content_loss(features: Tensor, content: Tensor, relevance: Tensor | None = None) -> Tensor:

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from busaug.ops.mmd import gram
+from busaug.ops.style_loss import Kernel
 from busaug.ops.style_target import (
     FeatureTarget,
     GramTarget,
@@ -46,27 +47,36 @@ _SORTED_AT_ONCE = 2**24
 
 
 def style_targets(
-    features: Features, layers: tuple[str, ...], fusion: Fusion, kept: Kept | None = None
+    features: Features,
+    layers: tuple[str, ...],
+    fusion: Fusion,
+    kept: Kept | None = None,
+    kernel: Kernel = "polynomial",
 ) -> Targets:
     """Targets, as a batch of one, from the features (k, N, h, w) of the k references of one set.
 
     The images to be styled have as many positions as a reference. ``kept`` (k, 1, h, w) tells which
-    positions of a reference count, at least one of each; None: all.
+    positions of a reference count, at least one of each; None: all. Kernels but the polynomial one
+    are for features, all positions of which count.
     """
     return {
-        layer: _target(features[layer], fusion, None if kept is None else kept[layer])
+        layer: _target(features[layer], fusion, None if kept is None else kept[layer], kernel)
         for layer in layers
     }
 
 
 def targets_of(
-    extractor: FeatureExtractor, references: Tensor, fusion: Fusion, kept: Kept | None = None
+    extractor: FeatureExtractor,
+    references: Tensor,
+    fusion: Fusion,
+    kept: Kept | None = None,
+    kernel: Kernel = "polynomial",
 ) -> Targets:
     """The same from the references' images (k, 1, H, W), layer by layer: for large ones."""
     targets: Targets = {}
     for layer, maps in extractor.stream(references):
         if layer in extractor.style_layers:
-            targets |= style_targets({layer: maps}, (layer,), fusion, kept)
+            targets |= style_targets({layer: maps}, (layer,), fusion, kept, kernel)
     return targets
 
 
@@ -174,16 +184,17 @@ def _order(rows: Tensor) -> Tensor:
     return torch.from_numpy(np.argsort(rows.numpy(), axis=-1))
 
 
-def _target(maps: Tensor, fusion: Fusion, kept: Tensor | None) -> StyleTarget:
-    positions = maps.shape[2] * maps.shape[3]
+def _target(maps: Tensor, fusion: Fusion, kept: Tensor | None, kernel: Kernel) -> StyleTarget:
     if fusion == "FM":
         fused = _fuse_padded(columns(maps), None if kept is None else columns(kept)[:, 0])
-        return lighter_target(fused[None], positions)
-    features = columns(maps if kept is None else maps * column_weights(kept))
-    if fusion == "GM":
-        return GramTarget(_fuse_grams(gram(features))[None])
-    fused = _single(features) if fusion == "SR" else _pool(features)
-    return lighter_target(fused[None], positions)
+    else:
+        features = columns(maps if kept is None else maps * column_weights(kept))
+        if fusion == "GM":
+            return GramTarget(_fuse_grams(gram(features))[None])
+        fused = _single(features) if fusion == "SR" else _pool(features)
+    if kernel != "polynomial":
+        return FeatureTarget(fused[None])
+    return lighter_target(fused[None], maps.shape[2] * maps.shape[3])
 
 
 def _fuse_padded(features: Tensor, kept: Tensor | None) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from busaug import console
 from busaug.classify.metrics import METRICS
 from busaug.config import validated
 from busaug.data.catalog import Catalog
@@ -113,6 +114,22 @@ def test_references_stay_in_their_contents_block(finished: Path, phantoms: Catal
         contents = {group[row["content"]] for row in rows}
         assert {group[name] for row in rows for name in row["references"]} <= contents
         assert all(group[row["content"]] != group[row["references"][0]] for row in rows)
+
+
+def test_what_is_on_disk_tells_nothing_of_the_time_left(
+    phantoms: Catalog, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(study_of(phantoms, weights, arms=["none", "flips"]), tmp_path / "out")
+    told: dict[str, tuple[int, int]] = {}
+    shown = console.progress
+
+    def progress(what: str, total: int, *, done: int = 0) -> Any:
+        told[what] = (total, done)
+        return shown(what, total, done=done)
+
+    monkeypatch.setattr(console, "progress", progress)
+    run(study_of(phantoms, weights, arms=["none", "flips", "rotations"]), tmp_path / "out")
+    assert told["sets"] == (6, 3)  # three parts an arm
 
 
 def test_an_experiment_goes_on_and_may_get_more_arms(
