@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+_SECTIONS = ("setting", "made", "metrics", "differences", "confusion", "leak", "claims")
 _FORMATS = ("terminal", "markdown", "csv", "html")
 _BY_SUFFIX = {".md": "markdown", ".csv": "csv", ".html": "html", ".htm": "html"}
 
@@ -30,7 +31,7 @@ def table(
     ] = None,
     section: Annotated[
         list[str] | None,
-        typer.Option(help="setting, metrics, differences, confusion, leak or claims; repeatable."),
+        typer.Option(help=f"{', '.join(_SECTIONS)}; repeatable."),
     ] = None,
     baseline: Annotated[str, typer.Option(help="Arm that the others are compared with.")] = "none",
     replicates: Annotated[

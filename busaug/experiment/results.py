@@ -5,19 +5,24 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 
+from busaug.augment.manifest import MANIFEST_FILE, Manifest
 from busaug.classify.metrics import METRICS
 from busaug.errors import InputError
 from busaug.experiment.jobs import JOB_FILE, JOBS, METRICS_FILE, PREDICTIONS_FILE
+from busaug.experiment.pools import SETS
 from busaug.experiment.statistics import Predictions
 from busaug.experiment.weighted import weighted_metrics
 from busaug.files import read_json
 
+_DIGITS = 6
 _AGREES = 1e-3
 """Between a metric as kept and as it follows from the predictions kept, which are rounded."""
 
@@ -58,6 +63,8 @@ class Experiment:
     """``experiment.json``."""
     classes: tuple[str, ...]
     jobs: Mapping[Condition, Sequence[JobResult]]
+    made: Sequence[Mapping[str, Any]] = ()
+    """What became of the images planned for each arm that has some, as ``_made`` tells."""
 
 
 def read_experiment(out: Path) -> Experiment:
@@ -90,7 +97,29 @@ def read_experiment(out: Path) -> Experiment:
         found, key=lambda c: (c.budget, c.protocol, order.get(c.arm, len(order)), c.arm, c.ratio)
     )
     jobs = {key: sorted(found[key], key=lambda job: job.turn) for key in ranked}
-    return Experiment(facts, classes, jobs)
+    arms = list(dict.fromkeys(condition.arm for condition in ranked))
+    return Experiment(facts, classes, jobs, tuple(_made(out, facts.get("arms", {}), arms)))
+
+
+def _made(
+    out: Path, arms: Mapping[str, Mapping[str, Any] | None], names: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """A row a synthetic set: counts, and medians over the accepted images, None where unknown."""
+    for name in names:
+        folder = out / SETS / (arms.get(name) or {}).get("images", name)
+        if not (folder / MANIFEST_FILE).is_file():
+            continue
+        rows = list(Manifest(folder).rows())
+        accepted = [row for row in rows if row["accepted"]]
+        rejected = Counter(row["reason"].split(":")[0] for row in rows if not row["accepted"])
+        medians = {
+            figure: round(median(row[figure] for row in accepted), _DIGITS)
+            if accepted and all(figure in row for row in accepted)
+            else None
+            for figure in ("style_left", "ssim")
+        }
+        counts = {"planned": len(rows), "accepted": len(accepted), "rejected": dict(rejected)}
+        yield {"arm": name, **counts, **medians}
 
 
 def _job(row: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> JobResult:

@@ -59,6 +59,7 @@ def summarise(
         "classes": list(experiment.classes),
         "baseline": baseline,
         "interval": {"level": LEVEL, "replicates": replicates, "groups": len(resampling)},
+        "made": [dict(row) for row in experiment.made],
         "conditions": [
             _condition(key, jobs[key], samples[key], experiment.classes) for key in jobs
         ],

@@ -105,6 +105,23 @@ def _dates(facts: Row) -> list[str]:
     return list(dict.fromkeys(facts[key][:10] for key in ("begun", "continued") if key in facts))
 
 
+def _made(results: Row) -> list[Table]:
+    """What became of the planned images, before any classifier sees them."""
+    rows = tuple(
+        (
+            row["arm"],
+            str(row["planned"]),
+            str(row["accepted"]),
+            ", ".join(f"{reason} {count}" for reason, count in row["rejected"].items()),
+            *("" if row[name] is None else f"{row[name]:.3f}" for name in ("style_left", "ssim")),
+        )
+        for row in results.get("made", ())
+    )
+    columns = ("arm", "planned", "accepted", "rejected", "style left", "SSIM to the content")
+    note = "Style left: style distance at the end over that of the content; medians of the accepted"
+    return [Table("Synthetic images", columns, rows, (note,))]
+
+
 def _metrics(results: Row) -> list[Table]:
     """Means with intervals, a table for each half of the metrics."""
     made = []
@@ -211,6 +228,7 @@ def _claims(results: Row) -> list[Table]:
 
 SECTIONS: Mapping[str, Callable[[Row], list[Table]]] = {
     "setting": _setting,
+    "made": _made,
     "metrics": _metrics,
     "differences": _differences,
     "confusion": _confusion,

@@ -44,6 +44,15 @@ def test_equal_units_speed_up_as_amdahl_has_it(report, schedule, processes, unit
     assert report["predict"](one, processes, units, schedule) == pytest.approx(expected)
 
 
+def test_drift_is_taken_out_by_the_runs_own_units(report):
+    """Two processes without any loss, on a machine that is half as fast by then."""
+    one = measured(*[2.0] * 10, serial=0.0, prepare=0.0)
+    two = {**one, "processes": 2, "wall_s": 20.0, "unit_s": [4.0] * 10}
+    assert report["_against"]([one, two], two, weak=False).startswith("1.000")
+    assert report["_at_equal_unit_times"]([one, two], two) == "2.000"
+    assert report["_at_equal_unit_times"]([one, two], one) == "-"
+
+
 def test_merging_grows_with_the_units(report):
     one = measured(*[2.0] * 10, merge=1.0)
     fixed = 4 + 1.0 * (40 / 10 - 1)

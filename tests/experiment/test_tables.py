@@ -14,13 +14,15 @@ import pytest
 from experiment.folders import ARMS, FOLDS, IMAGES, SEEDS, write_experiment
 from sklearn.metrics import roc_auc_score
 
+from busaug.cli import experiment_table
 from busaug.errors import InputError
 from busaug.experiment.claims import Claim, verdict
 from busaug.experiment.render import csv_text, html_page, markdown, updated
 from busaug.experiment.results import read_experiment
 from busaug.experiment.statistics import Estimate
 from busaug.experiment.summary import summarise
-from busaug.experiment.tables import Table, tables
+from busaug.experiment.tables import SECTIONS, Table, tables
+from busaug.files import write_jsonl
 
 DOCUMENTS = Path(__file__).parents[2] / "docs"
 
@@ -44,6 +46,37 @@ def condition(results: dict[str, Any], arm: str, protocol: str = "honest") -> di
         row for row in results["conditions"] if (row["arm"], row["protocol"]) == (arm, protocol)
     ]
     return dict(row)
+
+
+def test_what_became_of_planned_images_is_told(out: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(out, tmp_path / "out")
+    figures = {"style_left": 0.2, "ssim": 0.8}
+    rows = [
+        {"accepted": True, "reason": None, "style_left": 0.1, "ssim": 0.7},
+        {"accepted": True, "reason": None, "style_left": 0.3, "ssim": 0.9},
+        {"accepted": True, "reason": None, **figures},
+        {"accepted": False, "reason": "saturated", "style_left": 0.9, "ssim": 0.1},
+        {"accepted": False, "reason": "unreadable: a.png"},
+    ]
+    write_jsonl(copy / "sets/proposed-la/manifest.jsonl", rows)
+    write_jsonl(copy / "sets/proposed-no-xai/manifest.jsonl", [{"accepted": True, "reason": None}])
+    results = summarise(read_experiment(copy), replicates=100)
+    styled, plain = results["made"]
+    assert styled == {
+        "arm": "proposed-la",
+        "planned": 5,
+        "accepted": 3,
+        "rejected": {"saturated": 1, "unreadable": 1},
+        **figures,
+    }
+    assert (plain["accepted"], plain["rejected"], plain["ssim"]) == (1, {}, None)
+    text = markdown(tables(results, ["made"]))
+    assert "| proposed-la | 5 | 3 | saturated 1, unreadable 1 | 0.200 | 0.800 |" in text
+    assert "| proposed-no-xai | 1 | 1 |  |  |  |" in text
+
+
+def test_the_command_names_every_section() -> None:
+    assert tuple(SECTIONS) == experiment_table._SECTIONS
 
 
 def test_a_mean_is_that_of_the_jobs(out: Path, results: dict[str, Any]) -> None:
