@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from busaug import console
 from busaug.distributed.communicator import Communicator
-from busaug.models.preprocess import imagenet_normalise
+from busaug.models.preprocess import network_input
 from busaug.trace import span
 
 
@@ -23,7 +23,7 @@ def predict_logits(model: nn.Module, images: Tensor, batch: int) -> Iterator[Ten
     device = next(model.parameters()).device
     for part in torch.split(images, batch):
         with span("predict"), torch.no_grad():
-            logits = model(imagenet_normalise(part.to(device))).detach().cpu()
+            logits = model(network_input(part, device)).detach().cpu()
         yield logits
 
 

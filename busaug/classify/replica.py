@@ -14,7 +14,7 @@ from busaug.classify.inputs import ImageSet
 from busaug.classify.layers import adapt
 from busaug.config import Config
 from busaug.distributed.communicator import Communicator
-from busaug.models.preprocess import imagenet_normalise
+from busaug.models.preprocess import network_input
 from busaug.trace import span
 
 
@@ -49,7 +49,7 @@ class Replica:
         with span("train-update"):
             self._key_dropout(images, mine, epoch)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self._mixed):
-                logits = self.model(imagenet_normalise(images.images[mine].to(self.device)))
+                logits = self.model(network_input(images.images[mine], self.device))
                 targets = images.targets[mine].to(self.device)
                 # the mean over ranks of this is the mean over the batch, however uneven the shares
                 share = F.cross_entropy(logits, targets, reduction="sum") / len(rows)
@@ -90,7 +90,7 @@ class Replica:
         for rows in minibatches(torch.arange(len(images)), batch):
             mine = rows[self.comm.share(len(rows))]
             self._key_dropout(images, mine, epoch=0)
-            yield imagenet_normalise(images.images[mine].to(self.device))
+            yield network_input(images.images[mine], self.device)
 
     def _key_dropout(self, images: ImageSet, rows: Tensor, epoch: int) -> None:
         keys = [(self._seed, epoch, images.ids[row]) for row in rows.tolist()]

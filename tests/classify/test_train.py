@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from classify.conftest import ROWS, build_catalog
+from tolerances import TOLERANCES
 from torch import Tensor, nn
 
 from busaug.classify.batches import minibatches, shuffled
@@ -16,10 +17,12 @@ from busaug.classify.checkpoint import Checkpoint, Snapshot
 from busaug.classify.evaluate import evaluate
 from busaug.classify.fit import fit
 from busaug.classify.inputs import ImageSet, load_set, training_rows
+from busaug.classify.replica import Replica
 from busaug.classify.train import start_model, train
 from busaug.config import Config, load_config
 from busaug.data.catalog import Catalog
 from busaug.data.ingest import prepare
+from busaug.distributed.communicator import Single
 from busaug.errors import InputError, OutputError
 from busaug.files import read_json, read_jsonl
 from busaug.models.classifier import ClassifierInfo, load_classifier
@@ -128,6 +131,23 @@ def test_resnet_learns_what_anyone_can_tell_apart(
     assert info.classes == ("benign", "malignant")
     assert info.srad == config.srad
     assert not model.training
+
+
+def test_mixed_precision_takes_nearly_the_same_step_with_float32_parameters(
+    config: Config, weights: Weights
+) -> None:
+    images = images_of(8)
+    info = ClassifierInfo(("dark", "bright"), 32, 0, config.srad, 0.0, "random")
+    steps = {}
+    for precision in ("single", "mixed"):
+        model = start_model(info, weights, seed=0)
+        before = model.fc[-1].weight.detach().clone()
+        replica = Replica(model, with_settings(config, precision=precision), Single())
+        replica.update(images, torch.arange(8), epoch=1, rate=0.1)
+        steps[precision] = model.fc[-1].weight.detach() - before
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+    away = (steps["mixed"] - steps["single"]).norm() / steps["single"].norm()
+    assert 0 < away < TOLERANCES["bfloat16 training step, L2"]
 
 
 def test_trunk_weights_are_loaded_and_a_foreign_head_is_not(
