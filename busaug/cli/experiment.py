@@ -8,6 +8,7 @@ from busaug.cli.experiment_audit import audit
 from busaug.cli.experiment_figures import figures
 from busaug.cli.experiment_quality import quality
 from busaug.cli.experiment_run import run
+from busaug.cli.experiment_sheet import sheet
 from busaug.cli.experiment_table import table
 from busaug.cli.voice import voiced
 
@@ -16,5 +17,5 @@ experiment = typer.Typer(
     help="Compare augmentations by experiment, and look into published comparisons.",
     no_args_is_help=True,
 )
-for command in (run, table, figures, quality, audit):
+for command in (run, table, figures, sheet, quality, audit):
     experiment.command()(voiced(command))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from busaug.experiment.claims import PROPOSED
 from busaug.experiment.tables import rows_of, settings, spelt
@@ -16,6 +17,8 @@ Row = Mapping[str, Any]
 
 DRAWN = ("auc", "accuracy", "balanced_accuracy")
 """Metrics that have figures."""
+_LINES_MAX = len(PALETTE)
+"""Curves in one drawing."""
 _COLOURS = {"paper": PALETTE[1], "honest": PALETTE[0]}
 _PROTOCOLS = {"paper": "the paper's protocol", "honest": "honest protocol"}
 _LINE = 0.26
@@ -23,7 +26,7 @@ _LINE = 0.26
 
 
 def figures(results: Row) -> dict[str, bytes]:
-    """SVG by file name: levels, differences from the baseline, confusion matrices and the leak.
+    """SVG by file name: levels, ROC, training, differences, confusion matrices and the leak.
 
     ``results`` as ``busaug experiment table --save`` writes them. Intervals are those of the
     tables. What a results file does not hold is not drawn.
@@ -39,6 +42,11 @@ def _all(results: Row) -> Iterator[tuple[str, bytes]]:
         for metric in DRAWN:
             yield f"{metric}-{place}.svg", _levels(rows, metric, f"{spelt(metric)}, {said}")
         yield f"confusion-{place}.svg", _matrices(rows, results["classes"], results["baseline"])
+        chosen = _foremost(rows, results["baseline"])
+        if curves := [row for row in chosen if row.get("roc")]:
+            yield f"roc-{place}.svg", _roc(curves, said)
+        if courses := [row for row in chosen if row.get("history")]:
+            yield f"history-{place}.svg", _courses(courses)
     for budget, protocol in settings(results["comparisons"]):
         rows = rows_of(results["comparisons"], budget, protocol)
         for metric in DRAWN:
@@ -101,6 +109,55 @@ def _matrices(rows: Sequence[Row], classes: Sequence[str], baseline: str) -> byt
             axes.set_yticks(ticks, classes, rotation=90, va="center")
             axes.grid(visible=False)
             axes.set(title=_label(row), xlabel="called", ylabel="is")
+    return drawing.svg
+
+
+def _foremost(rows: Sequence[Row], baseline: str) -> list[Row]:
+    """A row an arm, at ratio 1 or its only one: as many arms as there are colours.
+
+    The baseline, the proposed arm, and the others by their AUC, in the order of ``rows``.
+    """
+    single: dict[str, Row] = {}
+    for row in rows:
+        if row["arm"] not in single or row["ratio"] == 1:
+            single[row["arm"]] = row
+    first = [arm for arm in (baseline, PROPOSED) if arm in single]
+    others = [arm for arm in single if arm not in first]
+    others.sort(key=lambda arm: -(single[arm]["metrics"]["auc"]["mean"] or 0))
+    kept = {*first, *others[: _LINES_MAX - len(first)]}
+    return [row for arm, row in single.items() if arm in kept]
+
+
+def _roc(rows: Sequence[Row], said: str) -> bytes:
+    title = f"ROC, {said}"
+    with plot(title, "1 - specificity", "sensitivity", width=4.2, height=4.9) as drawing:
+        axes = drawing.axes
+        axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1)
+        for colour, row in zip(PALETTE, rows, strict=False):
+            grid = np.linspace(0, 1, len(row["roc"]))
+            area = row["metrics"]["auc"]["mean"]
+            axes.plot(grid, row["roc"], color=colour, label=f"{_label(row)}: AUC {area:.3f}")
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        drawing.figure.legend(loc="outside lower left", ncols=2, fontsize=8)
+    return drawing.svg
+
+
+def _courses(rows: Sequence[Row]) -> bytes:
+    """Losses in training and validation, and accuracy in validation, by epoch."""
+    titles = {
+        "train_loss": "training loss",
+        "val_loss": "validation loss",
+        "val_accuracy": "validation accuracy",
+    }
+    with panels(len(titles), width=8.4, height=3.0) as drawing:
+        for axes, (name, title) in zip(drawing.panels, titles.items(), strict=True):
+            for colour, row in zip(PALETTE, rows, strict=False):
+                values = row["history"][name]
+                label = _label(row) if name == "train_loss" else None
+                axes.plot(range(1, len(values) + 1), values, color=colour, label=label)
+            axes.set(title=title, xlabel="epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        drawing.figure.legend(loc="outside lower left", ncols=len(rows), fontsize=8)
     return drawing.svg
 
 

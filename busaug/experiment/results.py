@@ -16,11 +16,11 @@ import numpy as np
 from busaug.augment.manifest import MANIFEST_FILE, Manifest
 from busaug.classify.metrics import METRICS
 from busaug.errors import InputError
-from busaug.experiment.jobs import JOB_FILE, JOBS, METRICS_FILE, PREDICTIONS_FILE
+from busaug.experiment.jobs import HISTORY_FILE, JOB_FILE, JOBS, METRICS_FILE, PREDICTIONS_FILE
 from busaug.experiment.pools import SETS
 from busaug.experiment.statistics import Predictions
 from busaug.experiment.weighted import weighted_metrics
-from busaug.files import read_json
+from busaug.files import read_json, read_jsonl
 
 _DIGITS = 6
 _AGREES = 1e-3
@@ -48,6 +48,8 @@ class JobResult:
     predictions: Predictions
     train: int
     """Images trained on: the real ones, or where there are none the synthetic ones."""
+    history: Sequence[Mapping[str, Any]] = ()
+    """A row an epoch, where the training has epochs."""
 
     @property
     def turn(self) -> tuple[int, int]:
@@ -138,7 +140,9 @@ def _job(row: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> JobRes
             )
     condition = Condition(row["budget"], row["protocol"], row["arm"], float(row["ratio"]))
     train = row["train"]["real"] or row["train"]["synthetic"]
-    return JobResult(condition, row["seed"], row["fold"], predictions, train)
+    epochs = folder / HISTORY_FILE
+    history = read_jsonl(epochs) if epochs.is_file() else ()
+    return JobResult(condition, row["seed"], row["fold"], predictions, train, history)
 
 
 def read_predictions(file: Path, classes: Sequence[str]) -> Predictions:

@@ -14,6 +14,7 @@ from busaug import __version__
 from busaug.classify.metrics import METRICS, score
 from busaug.errors import InputError
 from busaug.experiment.claims import CLAIMS, Claim, verdict
+from busaug.experiment.curves import mean_history, mean_roc
 from busaug.experiment.results import Condition, Experiment, JobResult
 from busaug.experiment.statistics import (
     LEVEL,
@@ -102,6 +103,8 @@ def _condition(key: Condition, jobs: Jobs, found: Sample, classes: Sequence[str]
         "confusion": confusion.tolist(),
         "metrics": {name: _row(found.estimate(name)) for name in METRICS},
         "undefined": {name: dict(reasons) for name, reasons in undefined.items()},
+        "roc": mean_roc(job.predictions for job in jobs),
+        "history": mean_history(job.history for job in jobs),
     }
 
 
