@@ -84,7 +84,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     weights = resolve_weights(arguments.weights)
     job = Job(Catalog.load(arguments.catalog), config, weights, None)
     extractor = job.extractor()
-    balance = calibrate(job.training, config, extractor, Single())
+    balance = calibrate(job.sources, config, extractor, Single())
     plan = job.plan()
     results: dict[str, Any] = {
         "size": arguments.size,

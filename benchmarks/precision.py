@@ -56,7 +56,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[Results]:
         for name in PRECISIONS
     }
     single = jobs["single"]
-    balance = calibrate(single.training, single.config, single.extractor(), Single())
+    balance = calibrate(single.sources, single.config, single.extractor(), Single())
     results: Results = {
         "size": arguments.size,
         "pairs": arguments.pairs,

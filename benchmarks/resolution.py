@@ -76,7 +76,7 @@ def balance_at(
     config = configured(arguments, f"style.size={size}", f"style.calibration_pairs={PAIRS}")
     job = Job(catalog, config, weights, None)
     extractor = job.extractor()
-    value = calibrate(job.training, config, extractor, Single())
+    value = calibrate(job.sources, config, extractor, Single())
     share = balance_share(extractor, (size, size), arguments.size)
     return {"size": size, "balance": value, "positions": share}
 

@@ -9,8 +9,8 @@ import torch
 from busaug import console
 from busaug.augment.inputs import Loader
 from busaug.augment.plan import Pair, plan_pairs
+from busaug.augment.sources import Sources
 from busaug.config import Config
-from busaug.data.catalog import Catalog
 from busaug.data.images import Extent
 from busaug.distributed.communicator import Communicator, agreed
 from busaug.errors import InputError
@@ -26,7 +26,7 @@ SIZE_MAX = 448
 
 
 def calibrate(
-    training: Catalog, config: Config, extractor: FeatureExtractor, comm: Communicator
+    sources: Sources, config: Config, extractor: FeatureExtractor, comm: Communicator
 ) -> float:
     """Beta' of a square image of ``style.size``: what ``style.balance`` says.
 
@@ -42,8 +42,8 @@ def calibrate(
         blank = torch.zeros(1, 1, measured, measured)
         return elements_balance(dict(extractor.stream(blank))[extractor.content_layer]) * larger
     with agreed(comm):
-        mine = calibration_pairs(training, config)[comm.rank :: comm.size]
-        found = _ratios(mine, training, config, extractor, measured)
+        mine = calibration_pairs(sources, config)[comm.rank :: comm.size]
+        found = _ratios(mine, sources, config, extractor, measured)
     ratios = [ratio for part in comm.gather(found) for ratio in part]
     if not ratios:
         raise InputError("no training image can be read", remedy="Check the Catalog's files")
@@ -63,7 +63,7 @@ def balance_share(extractor: FeatureExtractor, extent: Extent, size: int) -> flo
 
 def _ratios(
     pairs: Sequence[Pair],
-    training: Catalog,
+    sources: Sources,
     config: Config,
     extractor: FeatureExtractor,
     size: int,
@@ -71,7 +71,7 @@ def _ratios(
     """The gradient ratio of each pair that can be read, as of squares of ``size``."""
     ratios: list[float] = []
     style = config.style
-    loader = Loader(training, config, extractor, size=size)
+    loader = Loader(sources, config, extractor, size=size)
     with console.progress("calibrate", len(pairs)) as advance:
         for pair in pairs:
             try:
@@ -97,11 +97,11 @@ def _ratios(
     return ratios
 
 
-def calibration_pairs(training: Catalog, config: Config) -> list[Pair]:
+def calibration_pairs(sources: Sources, config: Config) -> list[Pair]:
     """Seeded pairs, as many a class as can be had."""
     values = config.model_dump()
     values["plan"].update(contents=None, pairs=1)
-    plan = plan_pairs(training, Config.model_validate(values))
+    plan = plan_pairs(sources, Config.model_validate(values))
     share = max(1, config.style.calibration_pairs // len(plan.counts()))
     chosen: list[Pair] = []
     begin = 0

@@ -19,8 +19,9 @@ from busaug.augment.gate import compare, reject_reason
 from busaug.augment.inputs import CoveredError, Images, Loader, PairInputs
 from busaug.augment.maps import RelevanceMaps
 from busaug.augment.plan import Pair, Unit, pair_seed
+from busaug.augment.sources import Sources
 from busaug.config import Config
-from busaug.data.catalog import Catalog, Record
+from busaug.data.catalog import Record
 from busaug.data.images import Extent
 from busaug.errors import InputError
 from busaug.seeding import key_digest, torch_draw
@@ -92,7 +93,7 @@ class Engine:
 
     def __init__(
         self,
-        catalog: Catalog,
+        sources: Sources,
         config: Config,
         extractor: FeatureExtractor,
         balance: float,
@@ -100,12 +101,12 @@ class Engine:
         kept: TensorCache | None = None,
     ) -> None:
         """``kept`` are style targets by reference set; None computes them for every pair."""
-        self.catalog = catalog
+        self.sources = sources
         self.config = config
         self.extractor = extractor
         self.balance = balance
         self.maps = maps
-        self.loader = Loader(catalog, config, extractor)
+        self.loader = Loader(sources, config, extractor)
         self._kept = kept
 
     def run(self, unit: Unit) -> list[Outcome]:
@@ -119,7 +120,7 @@ class Engine:
                 batches.setdefault(inputs.extent, []).append(inputs)
             except InputError as error:
                 what = "covered" if isinstance(error, CoveredError) else "unreadable"
-                reason = f"{what}: {self.catalog.without_root(error.what)}"
+                reason = f"{what}: {self.sources.without_roots(error.what)}"
                 outcomes[pair.index] = Outcome(pair, None, None, reason)
         for loaded in batches.values():
             made = within_memory(self._make, loaded)

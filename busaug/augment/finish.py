@@ -76,7 +76,9 @@ def _summary(job: Job, out: Path, balance: float, rows: Iterable[Row]) -> dict[s
         else:
             rejected[row["reason"].split(":")[0]] += 1
     return {
-        "catalog": os.path.relpath(job.catalog.root.resolve(), out.resolve()),
+        "catalog": _seen_from(out, job.catalog),
+        "styles": None if job.styles is None else _seen_from(out, job.styles),
+        "leaks": list(job.sources.leaks),
         "weights": job.weights.name,
         "pretrained": job.weights.pretrained,
         "explainer": job.predictor.name if job.predictor else None,
@@ -90,3 +92,7 @@ def _summary(job: Job, out: Path, balance: float, rows: Iterable[Row]) -> dict[s
         "style_left_median": median(style_left) if style_left else None,
         "ssim_median": median(similarity) if similarity else None,
     }
+
+
+def _seen_from(out: Path, catalog: Catalog) -> str:
+    return os.path.relpath(catalog.root.resolve(), out.resolve())

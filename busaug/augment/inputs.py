@@ -11,6 +11,7 @@ from torch import Tensor
 from busaug.augment.framing import Frame, extent_of, filling, whole
 from busaug.augment.gate import Mask
 from busaug.augment.plan import Pair
+from busaug.augment.sources import Sources
 from busaug.config import Config
 from busaug.data.catalog import Catalog, Record
 from busaug.data.images import Extent, load_batch, load_lesion
@@ -86,11 +87,11 @@ class PairInputs:
 
 
 class Loader:
-    """Reads the images of a Catalog as a configuration wants them."""
+    """Reads the images of a run's sources as a configuration wants them."""
 
     def __init__(
         self,
-        catalog: Catalog,
+        sources: Sources,
         config: Config,
         extractor: FeatureExtractor,
         *,
@@ -98,7 +99,7 @@ class Loader:
     ) -> None:
         """``size`` other than ``style.size`` gives that, and one level."""
         style = config.style
-        self._catalog = catalog
+        self._sources = sources
         self._config = config
         self._extractor = extractor
         self._size = size or style.size
@@ -109,9 +110,9 @@ class Loader:
         aspect = self._config.style.aspect
         extent = extent_of(pair.content, self._size, aspect)
         frames = [filling(record, extent, aspect) for record in pair.references]
-        contents = self._load([pair.content], [whole(extent)])
-        references = self._load(pair.references, frames)
-        lesion = load_lesion(self._catalog, pair.content, extent)
+        contents = self._load(self._sources.contents, [pair.content], [whole(extent)])
+        references = self._load(self._sources.styles, pair.references, frames)
+        lesion = load_lesion(self._sources.contents, pair.content, extent)
         return PairInputs(
             pair,
             tuple(Level(*level) for level in zip(contents, references, strict=True)),
@@ -121,7 +122,7 @@ class Loader:
     def content(self, record: Record) -> Images:
         """A content at full size. Errors as ``pair``."""
         frame = whole(extent_of(record, self._size, self._config.style.aspect))
-        return self._load([record], [frame])[-1]
+        return self._load(self._sources.contents, [record], [frame])[-1]
 
     def batch(self, images: Sequence[Images]) -> Images:
         """Batches of one extent as one. It has masks if one of them has; they change nothing for
@@ -138,11 +139,14 @@ class Loader:
         ]
         return Images(pixels, self._masks(torch.cat(overlays)))
 
-    def _load(self, records: Sequence[Record], frames: Sequence[Frame]) -> list[Images]:
+    def _load(
+        self, catalog: Catalog, records: Sequence[Record], frames: Sequence[Frame]
+    ) -> list[Images]:
         """The records' images in the frames' window, at every level."""
-        catalog, device = self._catalog, self._extractor.device
+        device = self._extractor.device
         both = list(zip(records, frames, strict=True))
-        pixels = torch.cat([frame.crop(self._read(each, frame)) for each, frame in both]).to(device)
+        images = [frame.crop(self._read(catalog, each, frame)) for each, frame in both]
+        pixels = torch.cat(images).to(device)
         extents = level_extents(frames[0].window, self._levels)
         if self._config.style.mask_overlays:
             overlays = torch.stack(
@@ -152,9 +156,9 @@ class Loader:
                 return [self._masked(records, pixels, overlays, extent) for extent in extents]
         return [Images(reduced(pixels, extent), None) for extent in extents]
 
-    def _read(self, record: Record, frame: Frame) -> Tensor:
+    def _read(self, catalog: Catalog, record: Record, frame: Frame) -> Tensor:
         """A whole image, despeckled where that is wished."""
-        image = load_batch(self._catalog, [record], frame.scaled)
+        image = load_batch(catalog, [record], frame.scaled)
         return despeckled(image, self._config.style.srad_scale, self._config.srad)
 
     def _masked(

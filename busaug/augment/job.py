@@ -14,6 +14,7 @@ from busaug.augment.cache import TensorCache
 from busaug.augment.engine import Engine
 from busaug.augment.maps import RelevanceMaps
 from busaug.augment.plan import Plan, plan_pairs
+from busaug.augment.sources import Sources
 from busaug.config import LOOSE_MAX, Config, canonical_hash
 from busaug.data.catalog import Catalog
 from busaug.device import open_device
@@ -37,16 +38,27 @@ class Job:
     weights: Weights
     explainer: Predictor | None
     """None takes the ImageNet logits of ``weights``."""
+    styles: Catalog | None = None
+    """Whose training images are the styles; None for ``catalog`` itself."""
+    allow_leak: bool = False
+    """Whether styles may be what ``Sources.between`` refuses."""
 
     @functools.cached_property
     def training(self) -> Catalog:
-        """The only rows that contents and styles come from."""
+        """The only rows that contents come from, and styles where no others are named."""
         training = self.catalog.split("train")
         if not training.records:
             raise InputError(
                 f"{self.catalog.root} has no training image", remedy="Prepare a larger data set"
             )
         return training
+
+    @functools.cached_property
+    def sources(self) -> Sources:
+        """Contents and styles. InputError where the styles would leak and must not."""
+        if self.styles is None:
+            return Sources.of(self.training)
+        return Sources.between(self.catalog, self.styles, allow_leak=self.allow_leak)
 
     @functools.cached_property
     def predictor(self) -> Predictor | None:
@@ -73,25 +85,30 @@ class Job:
         """What decides the bytes of every output."""
         config = self.config.sections(*self.config.of_images)
         config["output"]["format"] = self.format
-        return {
+        identity: dict[str, Any] = {
             "config": config,
             "catalog": self.catalog.hash,
-            "masks": self._masks_hash,
+            "masks": self._masks_hash(self.training),
             "weights": self.weights.sha256,
             "explainer": self.predictor.sha256 if self.predictor else None,
         }
+        if self.styles is not None:
+            identity["styles"] = {
+                "catalog": self.styles.hash,
+                "masks": self._masks_hash(self.sources.styles),
+                "allow_leak": self.allow_leak,
+            }
+        return identity
 
     @functools.cached_property
     def unmasked(self) -> bool:
-        """Whether overlays are to be left alone, but the Catalog tells nothing of any.
+        """Whether overlays are to be left alone, but a Catalog tells nothing of any.
 
         One whose ``prepare`` looked for them and found none is no such case.
         """
         if not self.config.style.mask_overlays:
             return False
-        made = read_run(self.catalog.root) or {}
-        looked = made.get("identity", {}).get("overlays", False)
-        return not looked and all(record.overlay is None for record in self.training.records)
+        return any(map(_tells_no_overlays, (self.sources.contents, self.sources.styles)))
 
     @property
     def explained_from_elsewhere(self) -> bool:
@@ -104,16 +121,15 @@ class Job:
             return False
         return self.explainer.catalog != self.catalog.hash
 
-    @functools.cached_property
-    def _masks_hash(self) -> str:
+    def _masks_hash(self, rows: Catalog) -> str:
         """Of the masks that enter: they may be corrected by hand, and no row of the Catalog tells.
 
         A missing one is no matter here: it costs the pairs that need it.
         """
         overlays = self.config.style.mask_overlays
         names = {
-            name: self.catalog.root / name
-            for record in self.training.records
+            name: rows.root / name
+            for record in rows.records
             for name in (record.mask, record.overlay if overlays else None)
             if name is not None
         }
@@ -121,7 +137,7 @@ class Job:
         return canonical_hash(found)
 
     def plan(self) -> Plan:
-        return plan_pairs(self.training, self.config)
+        return plan_pairs(self.sources, self.config)
 
     def extractor(self, device: torch.device | None = None) -> FeatureExtractor:
         """The feature network, on ``device`` or on the configuration's."""
@@ -144,9 +160,15 @@ class Job:
         """What makes images, with its caches in ``folder``; those of style targets on request."""
         maps = RelevanceMaps(self.predictor, self.config, folder) if self.predictor else None
         targets = TensorCache(folder / _TARGETS) if keep_targets else None
-        return Engine(self.training, self.config, extractor, balance, maps, targets)
+        return Engine(self.sources, self.config, extractor, balance, maps, targets)
 
     @staticmethod
     def drop_targets(folder: Path) -> None:
         """Remove the style targets kept in ``folder``: megabytes each, made again soon."""
         shutil.rmtree(folder / _TARGETS, ignore_errors=True)
+
+
+def _tells_no_overlays(rows: Catalog) -> bool:
+    made = read_run(rows.root) or {}
+    looked = made.get("identity", {}).get("overlays", False)
+    return not looked and all(record.overlay is None for record in rows.records)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from busaug.augment.job import Job
 from busaug.augment.manifest import Manifest
 from busaug.augment.run import COMMAND
+from busaug.augment.sources import Sources
 from busaug.config import Config
 from busaug.data.catalog import Catalog
 from busaug.errors import InputError
@@ -32,13 +34,15 @@ class PastRun:
     config: Config
     catalog: Catalog
     """That the run was made from, or the one named in its place."""
+    styles: Catalog | None = None
+    """Likewise, where another gave the styles."""
 
     @classmethod
-    def open(cls, folder: Path, catalog: Path | None = None) -> PastRun:
+    def open(cls, folder: Path, catalog: Path | None = None, styles: Path | None = None) -> PastRun:
         """The run in ``folder``. InputError where there is none, or none that is finished.
 
-        ``catalog`` is where the Catalog lies now; by default where it lay then, seen from
-        ``folder``.
+        ``catalog`` is where the Catalog lies now, ``styles`` that of the styles where it is
+        another; by default where they lay then, seen from ``folder``.
         """
         record = read_run(folder) if folder.is_dir() else None
         if record is None or record.get("command") != COMMAND:
@@ -58,6 +62,8 @@ class PastRun:
                 remedy=f"Use busaug {record['busaug']}, which wrote it",
             ) from error
         place = catalog or folder / record["summary"]["catalog"]
+        lent = record["summary"].get("styles")
+        styled = None if lent is None else Catalog.load(styles or folder / lent)
         return cls(
             folder,
             record["identity"],
@@ -65,6 +71,7 @@ class PastRun:
             record["summary"],
             config,
             Catalog.load(place),
+            styled,
         )
 
     @property
@@ -78,4 +85,15 @@ class PastRun:
 
     def job(self, weights: Weights, explainer: Predictor | None) -> Job:
         """The run's job, to be done again with the same networks."""
-        return Job(self.catalog, self.config, weights, explainer)
+        return Job(self.catalog, self.config, weights, explainer, self.styles, self.allows_leak)
+
+    @property
+    def allows_leak(self) -> bool:
+        return bool(self.identity.get("styles", {}).get("allow_leak", False))
+
+    @functools.cached_property
+    def sources(self) -> Sources:
+        """Contents and styles, all leaks let pass: they are told where they are asked for."""
+        if self.styles is None:
+            return Sources.of(self.catalog.split("train"))
+        return Sources.between(self.catalog, self.styles, allow_leak=True)

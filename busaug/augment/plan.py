@@ -12,6 +12,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from busaug.augment.framing import extent_of
+from busaug.augment.sources import Sources
 from busaug.config import Config
 from busaug.data.catalog import Catalog, Record
 from busaug.errors import InputError
@@ -50,7 +51,7 @@ class Unit:
 class _ClassPlan:
     contents: tuple[Record, ...]
     pool: tuple[Record, ...]
-    """Training images of the class that may serve as style, in the seeded order."""
+    """Images that may serve the class as style, in the seeded order."""
     sets: int
     """Reference sets a content."""
     orders: dict[str, tuple[int, ...]] = dataclasses.field(
@@ -156,8 +157,8 @@ class Plan:
         return Pair(index, content, references, ordinal)
 
 
-def plan_pairs(training: Catalog, config: Config) -> Plan:
-    """The plan over a Catalog's training rows (the caller passes only those).
+def plan_pairs(sources: Sources, config: Config) -> Plan:
+    """The plan over training rows and those that may style them.
 
     ``plan.pairs = all`` makes every ordered same-class pair, self-pairs included, one set each;
     K makes K sets a content with distinct anchors from other groups. A set is the anchor and k - 1
@@ -165,17 +166,18 @@ def plan_pairs(training: Catalog, config: Config) -> Plan:
     Raises InputError where a class has too few images.
     """
     k, pairs = config.style.references, config.plan.pairs
+    training = sources.contents
     chosen = _choose_contents(training, config)
     classes = []
     for label in training.labels:
-        pool = _keyed_order(training.of_class(label).records, config.seed)
+        pool = _keyed_order(sources.pool(label), config.seed)
         groups = {record.group for record in pool}
         needed = k if pairs == "all" else max(k, pairs)
         largest = max(sum(record.group == group for record in pool) for group in groups)
         if len(pool) - largest < needed and not (k == 1 and pairs == "all"):
             raise InputError(
-                f"class {label!r} has {len(pool)} training images in {len(groups)} groups, too few "
-                f"for reference sets of {k} and {pairs} sets a content",
+                f"class {label!r} has {len(pool)} styles in {len(groups)} groups, too few for "
+                f"reference sets of {k} and {pairs} sets a content",
                 remedy="Lower style.references or plan.pairs, or add images",
             )
         if chosen[label]:

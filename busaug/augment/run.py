@@ -129,7 +129,7 @@ def _balance(job: Job, out: Path, extractor: FeatureExtractor, comm: Communicato
     file = out / "calibration.json"
     known = comm.broadcast_object(file.is_file() if comm.is_root else False)
     if not known:
-        value = calibrate(job.training, job.config, extractor, comm)
+        value = calibrate(job.sources, job.config, extractor, comm)
         with agreed(comm):
             if comm.is_root:
                 write_json(file, {"balance": value})

@@ -50,11 +50,13 @@ def _record_faults(run: PastRun) -> Iterator[str]:
         yield "the hash of its settings is another"
     if run.identity["catalog"] != run.catalog.hash:
         yield f"{run.catalog.root} is not the Catalog that it was made from"
+    if run.styles is not None and run.identity["styles"]["catalog"] != run.styles.hash:
+        yield f"{run.styles.root} is not the Catalog that its styles are of"
 
 
 def _plan_faults(run: PastRun, rows: Iterable[Row]) -> Iterator[str]:
     try:
-        plan = plan_pairs(run.catalog.split("train"), run.config)
+        plan = plan_pairs(run.sources, run.config)
     except InputError as error:
         yield f"the Catalog allows no such plan: {error.what}"
         return
@@ -95,15 +97,19 @@ def _count_faults(run: PastRun, rows: Iterable[Row]) -> Iterator[str]:
 
 def _leaks(run: PastRun, rows: Iterable[Row]) -> Iterator[str]:
     """By split, group, class and pixels: a test image under another id is one all the same."""
-    known = run.catalog.by_id
+    contents, styles = run.catalog.by_id, (run.styles or run.catalog).by_id
     held_out = [record for record in run.catalog.records if record.split != "train"]
     groups = {record.group for record in held_out}
     pixels = {record.sha256 for record in held_out}
     for group in shared_groups(run.catalog.records):
         yield f"the group {group} of the Catalog is in several splits"
+    yield from run.sources.leaks
     for row in rows:
-        for name in dict.fromkeys([row["content"], *row["references"]]):
-            fault = _leak(known.get(name), row["class"], groups, pixels)
+        used = {row["content"]: contents.get(row["content"])}
+        # of one name in both Catalogs each is looked at
+        shown = [*used.items(), *((name, styles.get(name)) for name in row["references"])]
+        for name, record in dict.fromkeys(shown):
+            fault = _leak(record, row["class"], groups, pixels)
             if fault:
                 yield f"{row['id']} uses {name}, {fault}"
 

@@ -117,6 +117,8 @@ def training_rows(catalog: Catalog, synthetic: Sequence[Catalog]) -> list[Catalo
                 f"{made.root} was made from another Catalog than {catalog.root}",
                 remedy="Augment this Catalog's own training split",
             )
+        for leak in run["summary"].get("leaks", ()) if run else ():
+            console.warn(f"{made.root} leaks: {leak}")
         rows = made.split("train").records
         if not rows:
             raise InputError(

@@ -37,6 +37,17 @@ def augment(
         Path | None,
         typer.Option(help="Classifier whose relevance weighs the content loss; default: ImageNet."),
     ] = None,
+    styles: Annotated[
+        Path | None,
+        typer.Option(help="Catalog whose training images are the styles; default: the same."),
+    ] = None,
+    allow_leak: Annotated[
+        bool,
+        typer.Option(
+            "--allow-leak",
+            help="Take styles of another class or split too, and say so in the report.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print pairs, disk and time; write nothing.")
     ] = False,
@@ -76,9 +87,15 @@ def augment(
     from busaug.data.catalog import Catalog
     from busaug.distributed.communicator import agreed, node_first
     from busaug.distributed.opening import open_communicator
+    from busaug.errors import InputError
     from busaug.explain.predictor import classifier_predictor
     from busaug.models.weights import resolve_weights
 
+    if allow_leak and styles is None:
+        raise InputError(
+            "--allow-leak is about styles of another Catalog, and none is named",
+            remedy="Name one with --styles, or leave it out",
+        )
     settings = list(overrides or ())
     if pairs is not None:
         settings.append(f"plan.pairs={pairs}")
@@ -91,21 +108,25 @@ def augment(
     with open_communicator(distributed, device=resolved.compute.device, seldom=True) as comm:
         with agreed(comm):
             source = Catalog.load(catalog)
+            bank = Catalog.load(styles) if styles else None
         start = node_first(
             comm, lambda: resolve_weights(weights, resolved.style.backbone, seed=resolved.seed)
         )
         with agreed(comm):
-            job = Job(
-                source, resolved, start, classifier_predictor(explainer) if explainer else None
-            )
+            predictor = classifier_predictor(explainer) if explainer else None
+            job = Job(source, resolved, start, predictor, bank, allow_leak)
+            leaks = job.sources.leaks
+        for leak in leaks if comm.is_root else ():
+            console.warn(f"{out} leaks: {leak}")
         if not start.pretrained and comm.is_root:
             console.warn(
                 "no pretrained weights: the features are random, results are of lower quality"
             )
         if comm.is_root and job.unmasked:
             console.warn(
-                f"{catalog} has no overlay masks: burnt-in text and calipers, if there are any, are"
-                " restyled like tissue; make the Catalog again with 'busaug prepare'"
+                f"{' or '.join(map(str, filter(None, (catalog, styles))))} has no overlay masks:"
+                " burnt-in text and calipers, if there are any, are restyled like tissue; make the"
+                " Catalog again with 'busaug prepare'"
             )
         if comm.is_root and job.explained_from_elsewhere:
             console.warn(

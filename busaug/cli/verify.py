@@ -15,11 +15,15 @@ ItsCatalog = Annotated[
     Path | None,
     typer.Option(help="The Catalog that it was made from; default: where it lay then."),
 ]
+ItsStyles = Annotated[
+    Path | None,
+    typer.Option(help="The Catalog of its styles, where that is another; default likewise."),
+]
 
 _SHOWN = 5
 
 
-def verify(out: RunOfAugment, catalog: ItsCatalog = None) -> None:
+def verify(out: RunOfAugment, catalog: ItsCatalog = None, styles: ItsStyles = None) -> None:
     """Check a data set against its manifest, its plan and its Catalog.
 
     Every image's pixels, counts, and that no held-out image was used. Exit code 1 where
@@ -28,7 +32,7 @@ def verify(out: RunOfAugment, catalog: ItsCatalog = None) -> None:
     from busaug.augment.past import PastRun
     from busaug.augment.verify import verify as run_verify
 
-    checks = run_verify(PastRun.open(out, catalog))
+    checks = run_verify(PastRun.open(out, catalog, styles))
     for check in checks:
         mark = "ok     " if not check.faults else "WRONG  "
         console.say(f"{mark}{check.name} ({check.looked_at:,})")
@@ -56,6 +60,7 @@ def regenerate(
         Path | None, typer.Option(help="PNG file to write; default: compare only.")
     ] = None,
     catalog: ItsCatalog = None,
+    styles: ItsStyles = None,
     weights: WeightsSource = None,
     explainer: Annotated[
         Path | None, typer.Option(help="The classifier that the run was given, if any.")
@@ -72,7 +77,7 @@ def regenerate(
     from busaug.files import atomic_file
     from busaug.models.weights import resolve_weights
 
-    run = PastRun.open(out, catalog)
+    run = PastRun.open(out, catalog, styles)
     found = resolve_weights(weights, run.config.style.backbone, seed=run.config.seed)
     job = run.job(found, classifier_predictor(explainer) if explainer else None)
     again = run_regenerate(run, job, name)

@@ -17,6 +17,7 @@ from busaug.augment.job import Job
 from busaug.augment.manifest import MANIFEST_FILE, Manifest
 from busaug.augment.plan import Pair, plan_pairs
 from busaug.augment.run import augment
+from busaug.augment.sources import Sources
 from busaug.config import Config
 from busaug.data.catalog import CATALOG_FILE, Catalog, Record
 from busaug.data.images import FloatImage, load_batch, pixel_hash, to_gray, write_pixels
@@ -162,7 +163,7 @@ def _transformed(arm: Arm, part: Catalog) -> Iterator[tuple[Pair, FloatImage]]:
 def _matched(config: Config, part: Catalog) -> Iterator[tuple[Pair, FloatImage]]:
     """Each content with its pairs' anchors, the same as those of the style arms."""
     style = config.style.model_copy(update={"references": 1})
-    for unit in plan_pairs(part, config.model_copy(update={"style": style})):
+    for unit in plan_pairs(Sources.of(part), config.model_copy(update={"style": style})):
         for pair in unit.pairs:
             content = _read(part, pair.content, config)
             yield pair, match_mean_std(content, _read(part, pair.references[0], config))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from busaug.data.catalog import Catalog
 from busaug.report import plots
 from busaug.report.collect import (
     Notes,
@@ -18,6 +17,8 @@ from busaug.report.collect import (
     number,
     rows_of,
     skipped_rows,
+    source_catalog,
+    style_catalog,
 )
 from busaug.report.items import ACCEPTED, Item, percent, written
 from busaug.report.pictures import relevance_gradient
@@ -162,12 +163,13 @@ class _Tally:
 
 
 def augment_section(
-    run: Run, place: str, catalog: Catalog | None, limit: int, notes: Notes
+    run: Run, place: str, runs: Sequence[Run], limit: int, notes: Notes
 ) -> AugmentSection | None:
     """The part of one run; None for an unfinished one.
 
-    ``place`` begins its anchors. At most ``limit`` sheet rows are shown a class, and half as many
-    of each class and reason for rejection.
+    ``runs`` are all of the report, among which its Catalogs are looked for. ``place`` begins its
+    anchors. At most ``limit`` sheet rows are shown a class, and half as many of each class and
+    reason for rejection.
     """
     note_skipped(run, skipped_rows(run), notes)
     tally = _Tally(limit)
@@ -189,7 +191,10 @@ def augment_section(
             f"its explainer, {run.summary.get('explainer')}, was not trained on its Catalog, as far"
             " as is known: relevance has leaked if it saw images that are tested",
         )
-    maker = SheetMaker(run, catalog, notes)
+    for leak in run.summary.get("leaks") or ():
+        notes.add(run, f"it was made with --allow-leak: {leak}")
+    sources = source_catalog(run, runs, notes), style_catalog(run, runs, notes)
+    maker = SheetMaker(run, *sources, notes)
     chosen = [*tally.accepted.kept(SHEET_ROWS_MAX), *tally.rejected.kept(SHEET_ROWS_MAX)]
     maker.weigh(chosen)
     sheets = [maker.make(row, f"{place}-row-{index}") for index, row in enumerate(chosen, start=1)]

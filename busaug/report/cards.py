@@ -26,6 +26,7 @@ from busaug.report.collect import (
     reason_of,
     rows_of,
     source_catalog,
+    style_catalog,
 )
 from busaug.report.sections import METRIC_NAMES, format_metric
 from busaug.runfolder import read_run
@@ -80,9 +81,12 @@ def dataset_card(run: Run, runs: Sequence[Run]) -> str:
         contents.add(str(row.get("content")))
         used.update(str(name) for name in row.get("references") or ())
     accepted = labels.total()
-    catalog = source_catalog(run, runs, notes)
-    used |= contents
-    records = [] if catalog is None else [r for r in catalog.records if r.id in used]
+    catalog, lent = source_catalog(run, runs, notes), style_catalog(run, runs, notes)
+    records = [] if catalog is None else [r for r in catalog.records if r.id in contents]
+    # styles of another Catalog may bear the ids of contents
+    foreign = bool(run.identity.get("styles"))
+    sources = _sources(catalog, contents if foreign else contents | used)
+    sources += [row for row in _sources(lent, used) if row not in sources]
     front = {
         "pretty_name": f"Styled variants: {run.name}",
         "license": "other",
@@ -99,11 +103,11 @@ def dataset_card(run: Run, runs: Sequence[Run]) -> str:
         accepted=accepted,
         planned=accepted + rejected.total(),
         contents=len(contents),
-        groups=len({r.group for r in records if r.id in contents}),
-        masked=sum(bool(r.mask) for r in records if r.id in contents),
+        groups=len({r.group for r in records}),
+        masked=sum(bool(r.mask) for r in records),
         known=catalog is not None,
         rejected=rejected,
-        sources=_sources(catalog, {r.id for r in records}),
+        sources=sources,
     )
 
 

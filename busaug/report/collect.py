@@ -156,10 +156,26 @@ def source_catalog(run: Run, runs: Iterable[Run], notes: Notes) -> Catalog | Non
 
     Only one with the hash that the run recorded is taken.
     """
-    named = run.summary.get("catalog")
+    catalog = _find(run, runs, run.summary.get("catalog"), run.identity.get("catalog"))
+    if catalog is None:
+        notes.add(run, "its Catalog was not found, so that source images are not shown")
+    return catalog
+
+
+def style_catalog(run: Run, runs: Iterable[Run], notes: Notes) -> Catalog | None:
+    """Likewise the Catalog of a run's styles, where it is another; None where it is the same."""
+    lent = run.identity.get("styles")
+    if not isinstance(lent, Mapping):
+        return None
+    catalog = _find(run, runs, run.summary.get("styles"), lent.get("catalog"))
+    if catalog is None:
+        notes.add(run, "the Catalog of its styles was not found, so that they are not shown")
+    return catalog
+
+
+def _find(run: Run, runs: Iterable[Run], named: object, wanted: object) -> Catalog | None:
     places = [run.folder / named] if isinstance(named, str) else []
     places += [other.folder for other in runs if other.command == "prepare"]
-    wanted = run.identity.get("catalog")
     for place in places:
         try:
             catalog = Catalog.load(place)
@@ -167,7 +183,6 @@ def source_catalog(run: Run, runs: Iterable[Run], notes: Notes) -> Catalog | Non
             continue
         if wanted in (None, catalog.hash):
             return catalog
-    notes.add(run, "its Catalog was not found, so that source images are not shown")
     return None
 
 

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from busaug import __version__
 from busaug.files import write_text
 from busaug.report.augmented import AugmentSection, augment_section
-from busaug.report.collect import Notes, Run, find_runs, source_catalog
+from busaug.report.collect import Notes, Run, find_runs
 from busaug.report.sections import (
     METRIC_NAMES,
     SPLIT_NAMES,
@@ -113,9 +113,7 @@ def build(paths: Sequence[Path], *, rows_a_class: int = ROWS_A_CLASS) -> str:
         train=[train_section(run, notes) for run in of("train")],
         explain=[explain_section(run, rows_a_class, notes) for run in of("explain")],
         augment=_there(
-            augment_section(
-                run, f"augmented-{number}", source_catalog(run, runs, notes), rows_a_class, notes
-            )
+            augment_section(run, f"augmented-{number}", runs, rows_a_class, notes)
             for number, run in enumerate(of("augment"), start=1)
         ),
         roc=roc_figures(of("train"), notes),

@@ -65,8 +65,12 @@ class SheetRow:
 class SheetMaker:
     """Makes the sheet rows of a run from its files and its Catalog's."""
 
-    def __init__(self, run: Run, catalog: Catalog | None, notes: Notes) -> None:
+    def __init__(
+        self, run: Run, catalog: Catalog | None, styles: Catalog | None, notes: Notes
+    ) -> None:
+        """``styles`` is None where the run took them from ``catalog`` too."""
         self._run, self._catalog, self._notes = run, catalog, notes
+        self._styles = styles if run.identity.get("styles") else catalog
         self._weights: dict[str, FloatImage] = {}
         self.weight_max = 1.0
         """Weight at which the colours of relevance end."""
@@ -91,8 +95,9 @@ class SheetMaker:
 
     def make(self, item: Item, anchor: str) -> SheetRow:
         """The pictures and figures of one image."""
-        content = self._source(item.content)
-        references = [(name, self._source(name)) for name in item.references[:_REFERENCES_MAX]]
+        content = self._source(self._catalog, item.content)
+        shown = item.references[:_REFERENCES_MAX]
+        references = [(name, self._source(self._styles, name)) for name in shown]
         result = self._result(item)
         weight = self._weights.get(item.content)
         relevance = None
@@ -120,17 +125,17 @@ class SheetMaker:
             self._notes.add(self._run, f"{item.file} cannot be read")
             return None
 
-    def _source(self, name: str) -> FloatImage | None:
+    def _source(self, catalog: Catalog | None, name: str) -> FloatImage | None:
         """A Catalog image as the run saw it, or None and a note."""
-        if self._catalog is None:
+        if catalog is None:
             return None
-        record = self._catalog.by_id.get(name)
+        record = catalog.by_id.get(name)
         try:
             if record is not None:
                 setting = self._run.setting
                 size, aspect = setting("style", "size"), setting("style", "aspect")
                 extent = extent_of(record, size, aspect or "square") if size else None
-                return load_gray(self._catalog.path(record), extent)
+                return load_gray(catalog.path(record), extent)
         except InputError:
             pass
         self._notes.add(self._run, f"the source image {name} is missing or unreadable")

@@ -16,6 +16,7 @@ from busaug.augment.framing import extent_of, filling, whole
 from busaug.augment.inputs import Loader
 from busaug.augment.job import Job
 from busaug.augment.plan import Unit
+from busaug.augment.sources import Sources
 from busaug.config import Config
 from busaug.data.catalog import Catalog
 from busaug.data.images import load_batch, pixel_hash, read_gray, write_pixels
@@ -131,7 +132,7 @@ def test_a_unit_of_several_extents_is_a_batch_of_each(native: MakeJob) -> None:
 
 def test_references_are_cut_to_the_grid_of_their_content(native: MakeJob, mixed: Catalog) -> None:
     job = native()
-    loader = Loader(mixed, job.config, job.extractor())
+    loader = Loader(Sources.of(mixed), job.config, job.extractor())
     for unit in job.plan():
         for pair in unit.pairs:
             inputs = loader.pair(pair)
@@ -148,6 +149,6 @@ def test_references_are_cut_to_the_grid_of_their_content(native: MakeJob, mixed:
 
 def test_squares_are_the_default(native: MakeJob) -> None:
     job = native("style.aspect=square")
-    loader = Loader(job.training, job.config, job.extractor())
+    loader = Loader(job.sources, job.config, job.extractor())
     assert loader.pair(job.plan().pair(0)).extent == (48, 48)
     assert Config().style.aspect == "square"

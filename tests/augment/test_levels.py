@@ -104,7 +104,7 @@ def test_the_balance_follows_the_positions_above_the_limit(
     monkeypatch.setattr(calibration, "SIZE_MAX", 32)
     small, large = job("style.size=32"), job("style.size=96")
     extractor = small.extractor()
-    values = [calibrate(j.training, j.config, extractor, Single()) for j in (small, large)]
+    values = [calibrate(j.sources, j.config, extractor, Single()) for j in (small, large)]
     assert balance_share(extractor, (96, 96), 32) == (6 * 6) / (2 * 2)
     assert balance_share(extractor, (64, 32), 32) == 2
     assert values[1] == pytest.approx(9 * values[0], rel=1e-12)

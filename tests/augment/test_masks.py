@@ -15,6 +15,7 @@ from busaug.augment.engine import Outcome
 from busaug.augment.job import Job
 from busaug.augment.plan import Unit
 from busaug.augment.run import augment
+from busaug.augment.sources import Sources
 from busaug.config import Config
 from busaug.data.catalog import Catalog
 from busaug.data.images import read_gray, read_mask, write_gray, write_mask
@@ -189,17 +190,16 @@ def test_the_least_share_is_a_setting(job: MakeJob, tiny: Catalog) -> None:
 
 
 def test_calibration_passes_over_covered_images_and_sees_masks(job: MakeJob, tiny: Catalog) -> None:
-    plain = calibrate(tiny.split("train"), job().config, job().extractor(), Single())
+    plain = calibrate(Sources.of(tiny.split("train")), job().config, job().extractor(), Single())
     some = {record.id: corner(20, 20) for record in tiny.records}
-    masked = calibrate(
-        with_masks(tiny, "overlay", some).split("train"), job().config, job().extractor(), Single()
-    )
+    marked = Sources.of(with_masks(tiny, "overlay", some).split("train"))
+    masked = calibrate(marked, job().config, job().extractor(), Single())
     assert masked > 0
     assert masked != plain
     every = {record.id: corner(SIDE, SIDE) for record in tiny.records}
     covered = with_masks(tiny, "overlay", every).split("train")
     with pytest.raises(InputError, match="no training image"):
-        calibrate(covered, job().config, job().extractor(), Single())
+        calibrate(Sources.of(covered), job().config, job().extractor(), Single())
 
 
 def test_a_lost_mask_costs_only_the_pairs_that_use_it(job: MakeJob, tiny: Catalog) -> None:

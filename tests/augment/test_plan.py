@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busaug.augment.plan import plan_pairs
+from busaug.augment.sources import Sources
 from busaug.config import Config, load_config
 from busaug.data.catalog import Catalog, Record
 from busaug.errors import InputError
@@ -27,7 +28,7 @@ def _classes(benign: int, malignant: int) -> Catalog:
 def test_all_pairs_of_the_paper() -> None:
     """348 and 452 images make 348^2 + 452^2 pairs, self-pairs included."""
     config = load_config(preset="paper", overrides=["style.references=1"])
-    plan = plan_pairs(_classes(348, 452), config)
+    plan = plan_pairs(Sources.of(_classes(348, 452)), config)
     assert len(plan) == 325_408
     assert plan.counts() == {"benign": 121_104, "malignant": 204_304}
     assert plan.units == 325_408 // 8
@@ -37,7 +38,7 @@ def test_all_pairs_of_the_paper() -> None:
 
 def test_all_pairs_are_every_ordered_pair_once() -> None:
     config = load_config(overrides=["plan.pairs=all", "style.references=1"])
-    plan = plan_pairs(_classes(4, 3), config)
+    plan = plan_pairs(Sources.of(_classes(4, 3)), config)
     seen = {(p.content.id, p.references[0].id) for unit in plan for p in unit.pairs}
     assert len(seen) == len(plan) == 16 + 9
 
@@ -54,7 +55,7 @@ def test_sets_hold_distinct_images_of_the_class_and_other_groups(
             f"style.references={k}", f"plan.pairs={sets}", f"plan.unit={unit}", f"seed={seed}",
         ]
     )  # fmt: skip
-    plan = plan_pairs(_catalog(*rows), config)
+    plan = plan_pairs(Sources.of(_catalog(*rows)), config)
     pairs = [pair for work in plan for pair in work.pairs]
     assert [pair.index for pair in pairs] == list(range(len(plan)))
     assert len({pair.id for pair in pairs}) == len(pairs) == 15 * sets
@@ -71,28 +72,31 @@ def test_a_pair_depends_on_its_content_not_on_the_order_of_rows() -> None:
     rows = [make_record(i, "benign", "train") for i in range(9)]
     config = load_config()
     forward, backward = (
-        plan_pairs(_catalog(*rows), config),
-        plan_pairs(_catalog(*rows[::-1]), config),
+        plan_pairs(Sources.of(_catalog(*rows)), config),
+        plan_pairs(Sources.of(_catalog(*rows[::-1])), config),
     )
     assert [u.pairs for u in forward] == [u.pairs for u in backward]
 
 
 def test_contents_are_stratified() -> None:
     config = load_config(overrides=["plan.contents=10"])
-    assert plan_pairs(_classes(30, 20), config).counts() == {"benign": 6, "malignant": 4}
+    assert plan_pairs(Sources.of(_classes(30, 20)), config).counts() == {
+        "benign": 6,
+        "malignant": 4,
+    }
 
 
 @pytest.mark.parametrize(
     ("overrides", "match"),
     [
         (["plan.contents=99"], "plan.contents=99"),
-        (["style.references=5"], "'benign' has 5 training images"),
+        (["style.references=5"], "'benign' has 5 styles"),
         (["plan.pairs=5"], "too few"),
     ],
 )
 def test_impossible_plans_are_refused(overrides: list[str], match: str) -> None:
     with pytest.raises(InputError, match=match):
-        plan_pairs(_classes(5, 5), load_config(overrides=overrides))
+        plan_pairs(Sources.of(_classes(5, 5)), load_config(overrides=overrides))
 
 
 def test_only_training_rows_are_given_to_the_plan(job: Callable[..., object]) -> None:
@@ -114,7 +118,7 @@ def test_what_is_told_without_drawing_is_what_is_drawn(
     unit: int, sets: int, chosen: set[int]
 ) -> None:
     config = load_config(overrides=[f"plan.unit={unit}", f"plan.pairs={sets}"])
-    plan = plan_pairs(_classes(8, 7), config)
+    plan = plan_pairs(Sources.of(_classes(8, 7)), config)
     pairs = [pair for work in plan for pair in work.pairs]
     assert list(plan.ids()) == [pair.id for pair in pairs]
     units = sorted(index for index in chosen if index < plan.units)
@@ -126,7 +130,7 @@ def test_what_is_told_without_drawing_is_what_is_drawn(
 def test_contents_share_the_sets_of_their_anchors() -> None:
     """Only a content whose own group is in an anchor's set needs another one."""
     config = load_config(overrides=["plan.pairs=all", "style.references=4"])
-    plan = plan_pairs(_classes(12, 9), config)
+    plan = plan_pairs(Sources.of(_classes(12, 9)), config)
     sets: dict[str, Counter[tuple[str, ...]]] = {}
     for work in plan:
         for pair in work.pairs:

@@ -86,7 +86,7 @@ def work(tiny: Catalog, networks: dict[str, Network], tmp_path: Path) -> Callabl
         network = networks[config.style.backbone]
         job = Job(tiny, config, network.weights, None)
         if balance is None:
-            balance = calibrate(job.training, config, network.extractor, Single())
+            balance = calibrate(job.sources, config, network.extractor, Single())
         engine = job.engine(network.extractor, balance, tmp_path, keep_targets=False)
         return Work(config, network, engine, job.plan().work_unit(0).pairs[0])
 
@@ -189,7 +189,7 @@ def released_total(f: Features, c: Features, references: list[Features], seed: i
 def composed(made: Work, image: Tensor) -> tuple[Features, Features, list[Features]]:
     """Features of the image (1, H, W), the content and the references."""
     records = [made.pair.content, *made.pair.references]
-    shown = load_batch(made.engine.catalog, records, SIZE)
+    shown = load_batch(made.engine.sources.contents, records, SIZE)
     with torch.no_grad():
         f, c, *references = features(made.network, torch.cat([image[None], shown]))
     return f, c, references
@@ -218,7 +218,7 @@ def test_losses_are_the_methods(work: Callable[..., Work], name: str) -> None:
     content = half_squares(f.content, c.content)
     if name == "proposed":
         assert made.engine.maps is not None
-        shown = load_batch(made.engine.catalog, [made.pair.content], SIZE)[0]
+        shown = load_batch(made.engine.sources.contents, [made.pair.content], SIZE)[0]
         r = made.engine.maps.weights(made.pair.content, shown).double().flatten()
         content = 0.5 * (r * (f.content - c.content).square()).sum()
     else:

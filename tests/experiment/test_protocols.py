@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busaug.augment.plan import plan_pairs
+from busaug.augment.sources import Sources
 from busaug.config import load_config
 from busaug.data.catalog import Catalog
 from busaug.data.images import pixel_hash, to_gray, write_pixels
@@ -44,7 +45,7 @@ def synthesised(parts: list[Catalog], pairs: str) -> list[Sample]:
             part.by_id,
         )
         for part in parts
-        for unit in plan_pairs(part, config)
+        for unit in plan_pairs(Sources.of(part), config)
         for pair in unit.pairs
     ]
 
