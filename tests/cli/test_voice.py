@@ -163,7 +163,7 @@ def test_of_two_processes_one_tells_the_summary(catalog: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_bytes(catalog: Path, tmp_path: Path) -> None:
     settings = [*AUGMENT, "--set", "plan.contents=6", "--set", "plan.unit=1"]
-    settings += ["--set", "style.iterations=12"]
+    settings += ["--set", "style.iterations=40"]  # some seconds to stop it in
     command = [sys.executable, "-m", "busaug", "augment", str(catalog)]
     options = [*RANDOM, *settings]
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
