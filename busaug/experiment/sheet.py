@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from busaug.augment.manifest import Manifest
+from busaug.augment.manifest import MANIFEST_FILE, Manifest
 from busaug.data.catalog import Catalog, Record
 from busaug.data.images import FloatImage, load_batch
 from busaug.errors import InputError
@@ -28,9 +28,9 @@ Row = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tile:
-    """A picture, where there is one, and the lines below it."""
+    """A picture and the lines below it."""
 
-    image: FloatImage | None
+    image: FloatImage
     """(S, S) in [0, 1]."""
     words: Sequence[str] = ()
 
@@ -50,7 +50,7 @@ def compare(source: Catalog, runs: Mapping[str, Path], rows: int, side: int) -> 
     that a run has several pictures of, the first is shown. Raises InputError for a folder without
     a manifest and where the runs share no content.
     """
-    made = {name: dict(_pictures(folder)) for name, folder in runs.items()}
+    made = {name: _pictures(folder) for name, folder in runs.items()}
     shared = set.intersection(*(set(found) for found in made.values())) & set(source.by_id)
     if not shared:
         raise InputError(
@@ -87,27 +87,31 @@ def write_sheet(
     for y, line in enumerate(lines):
         for x, tile in enumerate(line.tiles):
             left, top = _GAP + x * across, _HEAD + y * down
-            if tile.image is not None:
-                gray = np.rint(tile.image.clip(0, 1) * 255).astype(np.uint8)
-                canvas.paste(Image.fromarray(gray).convert("RGB"), (left, top))
+            gray = np.rint(tile.image.clip(0, 1) * 255).astype(np.uint8)
+            canvas.paste(Image.fromarray(gray).convert("RGB"), (left, top))
+            top += side + 2
+            if predictor is not None and model is not None:
+                seen = _relevance(predictor, model, line.content, tile.image)
+                canvas.paste(Image.fromarray(overlay(tile.image, smooth(seen))), (left, top))
                 top += side + 2
-                if predictor is not None and model is not None:
-                    seen = _relevance(predictor, model, line.content, tile.image)
-                    canvas.paste(Image.fromarray(overlay(tile.image, smooth(seen))), (left, top))
-                    top += side + 2
             text = "\n".join(tile.words)
             pen.text((left, top), text, fill=(70, 70, 70), font=font, spacing=2)
     with atomic_file(path) as temporary:
         canvas.save(temporary, format="PNG", optimize=True)
 
 
-def _pictures(folder: Path) -> Iterator[tuple[str, tuple[Row, Path]]]:
+def _pictures(folder: Path) -> dict[str, tuple[Row, Path]]:
     """The manifest row and file of the first picture of each content."""
+    if not (folder / MANIFEST_FILE).is_file():
+        raise InputError(
+            f"{folder} has no {MANIFEST_FILE}",
+            remedy="Name a folder of 'busaug augment', or OUT/sets/ARM of an experiment",
+        )
     found: dict[str, tuple[Row, Path]] = {}
     for row in Manifest(folder).rows():
         if row["file"] is not None:
             found.setdefault(row["content"], (row, folder / row["file"]))
-    yield from found.items()
+    return found
 
 
 def _line(
@@ -122,7 +126,7 @@ def _line(
     for name in runs:
         row, file = made[name][record.id]
         words = [] if row.get("reason") is None else [str(row["reason"])]
-        if row.get("ssim") is not None:
+        if row.get("ssim") is not None and row.get("style_left") is not None:
             words.insert(0, f"left {row['style_left']:.2f}, SSIM {row['ssim']:.2f}")
         tiles.append(Tile(load_gray(file, (side, side)), words))
     return Line(record, tiles)

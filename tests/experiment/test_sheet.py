@@ -54,11 +54,9 @@ def test_contents_are_the_first_of_each_class_that_every_run_has(
     lines = compare(phantoms, runs, rows=2, side=SIDE)
     assert [line.content.id for line in lines] == [one[1], one[2], two[0], two[2]]
     for line in lines:
-        levels = [tile.image.mean() * 255 for tile in line.tiles[1:] if tile.image is not None]
+        levels = [tile.image.mean() * 255 for tile in line.tiles[1:]]
         assert levels == pytest.approx([10, 20, 30])
-        assert [tile.image.shape for tile in line.tiles if tile.image is not None] == 4 * [
-            (SIDE, SIDE)
-        ]
+        assert [tile.image.shape for tile in line.tiles] == 4 * [(SIDE, SIDE)]
 
 
 def test_figures_and_reasons_are_told(phantoms: Catalog, tmp_path: Path) -> None:
@@ -96,6 +94,11 @@ def test_runs_without_a_common_content_are_refused(phantoms: Catalog, tmp_path: 
     }
     with pytest.raises(InputError, match="no content in common"):
         compare(phantoms, runs, rows=1, side=SIDE)
+
+
+def test_a_folder_that_is_no_run_is_refused(phantoms: Catalog, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no manifest\.jsonl"):
+        compare(phantoms, {"a": tmp_path}, rows=1, side=SIDE)
 
 
 def test_the_command_writes_one_and_names_what_it_shows(phantoms: Catalog, tmp_path: Path) -> None:
