@@ -191,8 +191,6 @@ def augment_section(
             f"its explainer, {run.summary.get('explainer')}, was not trained on its Catalog, as far"
             " as is known: relevance has leaked if it saw images that are tested",
         )
-    for leak in run.summary.get("leaks") or ():
-        notes.add(run, f"it was made with --allow-leak: {leak}")
     sources = source_catalog(run, runs, notes), style_catalog(run, runs, notes)
     maker = SheetMaker(run, *sources, notes)
     chosen = [*tally.accepted.kept(SHEET_ROWS_MAX), *tally.rejected.kept(SHEET_ROWS_MAX)]

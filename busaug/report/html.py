@@ -59,6 +59,11 @@ class Report:
         """Names of runs that had no pretrained weights."""
         return [run.name for run in self.runs if run.summary.get("pretrained") is False]
 
+    @property
+    def leaks(self) -> list[tuple[str, str]]:
+        """Names of runs that were let leak, and what leaks."""
+        return [(run.name, leak) for run in self.runs for leak in run.summary.get("leaks") or ()]
+
     def assessed(self, split: str) -> list[tuple[str, Assessment]]:
         """(run, its figures) of every classifier that was evaluated on the split."""
         return [
