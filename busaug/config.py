@@ -86,7 +86,7 @@ class StyleConfig(Section):
     )
     precision: Literal["auto", "single", "mixed"] = Field(
         "auto",
-        description="mixed: bfloat16 convolutions after the stem; auto: where tiles compute them",
+        description="mixed: bfloat16 convolutions after the stem; auto: where the processor has them",
     )
     optimiser: Literal["lbfgs", "adam"] = "lbfgs"
     step: float = Field(0.005, gt=0.0, le=1.0, description="Adam's first step")
@@ -173,7 +173,7 @@ class TrainConfig(Section):
         0.0, ge=0.0, le=1.0, description="that the threshold fixed on validation images must reach"
     )
     precision: Literal["single", "mixed"] = Field(
-        "single", description="mixed: bfloat16 products; quicker where tiles compute them"
+        "single", description="mixed: bfloat16 products; quicker where the processor has them"
     )
 
 

@@ -24,8 +24,8 @@ def open_device(name: str) -> torch.device:
 def resolve_precision(config: Config) -> Config:
     """The configuration with ``style.precision`` as it pays on ``compute.device``, where ``auto``.
 
-    That is ``mixed`` where bfloat16 matrices are multiplied in tiles: by AMX of x86 processors, by
-    tensor cores of CUDA devices from capability 8.0 on.
+    That is ``mixed`` where products of bfloat16 have instructions of their own: AMX's tiles or
+    AVX-512's pairs on x86 processors, tensor cores on CUDA devices from capability 8.0 on.
     """
     if config.style.precision != "auto":
         return config
@@ -35,10 +35,11 @@ def resolve_precision(config: Config) -> Config:
 
 def _paying(device: str) -> Literal["single", "mixed"]:
     if device == "cpu":
-        tiles = bool(torch.cpu.get_capabilities().get("amx_bf16"))
+        has = torch.cpu.get_capabilities()
+        quick = bool(has.get("amx_bf16") or has.get("avx512_bf16"))
     else:
-        tiles = torch.cuda.is_bf16_supported(including_emulation=False)
-    return "mixed" if tiles else "single"
+        quick = torch.cuda.is_bf16_supported(including_emulation=False)
+    return "mixed" if quick else "single"
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -160,11 +160,19 @@ def test_processes_of_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch)
     assert resolve_compute(chosen).compute.threads == 3
 
 
-@pytest.mark.parametrize(("tiles", "precision"), [(True, "mixed"), (False, "single")])
+@pytest.mark.parametrize(
+    ("has", "precision"),
+    [
+        ({"avx512_f": True, "avx512_bf16": True, "amx_bf16": True}, "mixed"),
+        ({"avx512_f": True, "avx512_bf16": True, "amx_bf16": False}, "mixed"),
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, "single"),
+        ({}, "single"),  # another architecture
+    ],
+)
 def test_the_precision_is_what_the_processor_is_quick_in(
-    monkeypatch: pytest.MonkeyPatch, tiles: bool, precision: str
+    monkeypatch: pytest.MonkeyPatch, has: dict[str, bool], precision: str
 ) -> None:
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": tiles})
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: has)
     assert resolve_compute(Config()).style.precision == precision
     for chosen in ("single", "mixed"):
         config = load_config(overrides=[f"style.precision={chosen}"])
