@@ -3,13 +3,14 @@
     python benchmarks/precision.py CATALOG --weights FILE [--pairs 32] [--out docs/precision]
 
 Both precisions take turns, batch by batch, on the same pairs with the same relevance and balance.
-Every result is judged by the losses in single precision. Writes OUT.json after every batch and
-OUT.md; --render only writes OUT.md from OUT.json.
+Every result is judged by the losses in single precision. Writes OUT.json after every batch, and
+OUT.md from it and any OUT-*.json beside it, of other processors; --render does the latter alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import real_pairs
 import torch
 from real_pairs import Results, configured, results_of, weights_row
 
-from busaug import console
+from busaug import console, environment
 from busaug.augment.calibration import calibrate
 from busaug.augment.engine import Engine
 from busaug.augment.gate import ssim_map
@@ -39,7 +40,11 @@ def main() -> None:
     parser = real_pairs.parser(__doc__, "docs/precision", pairs=32, size=96, threads=1)
     parser.add_argument("--evaluations", type=int, nargs="+", default=[60, 150])
     arguments = parser.parse_args()
-    write_text(arguments.out.with_suffix(".md"), render(results_of(arguments, measure)))
+    out = arguments.out
+    found = [results_of(arguments, measure)]
+    for file in sorted(out.parent.glob(f"{out.name}-*.json")):
+        found.append(json.loads(file.read_text(encoding="utf-8")))
+    write_text(out.with_suffix(".md"), render(found))
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[Results]:
@@ -58,6 +63,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[Results]:
     single = jobs["single"]
     balance = calibrate(single.sources, single.config, single.extractor(), Single())
     results: Results = {
+        "processor": processor(),
         "size": arguments.size,
         "pairs": arguments.pairs,
         "threads": arguments.threads,
@@ -104,8 +110,19 @@ def run(engines: dict[str, Engine], unit: Unit, arm: Results) -> None:
     ]
 
 
-def render(results: Results) -> str:
-    return "\n".join([_HEAD.format(**results), *_table(results)])
+def processor() -> str:
+    """Its name, and which instructions it has for bfloat16."""
+    has = torch.cpu.get_capabilities()
+    kinds = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16"}
+    quickest = next((name for key, name in kinds.items() if has.get(key)), "no bfloat16")
+    return f"{environment.cpu_name()} ({quickest})"
+
+
+def render(processors: list[Results]) -> str:
+    sections = [
+        line for results in processors for line in (_SECTION.format(**results), *_table(results))
+    ]
+    return "\n".join([_HEAD, *sections, ""])
 
 
 def _table(results: Results) -> Iterator[str]:
@@ -130,17 +147,22 @@ def _table(results: Results) -> Iterator[str]:
 
 _HEAD = """# Mixed precision
 
-Rendered by `benchmarks/precision.py` from `precision.json`.
+Rendered by `benchmarks/precision.py` from `precision.json` and `precision-*.json`.
 
 With `style.precision=mixed` the network computes in bfloat16 from its second stage on, weights,
 activations and gradients; sums are float32. The first stage takes the image in float32, whose
-gray levels bfloat16 would merge, and losses, targets and optimiser are float32 as well. `auto`, the
-default, is `mixed` where the processor multiplies bfloat16 matrices in tiles (AMX of x86 servers,
-tensor cores of CUDA devices from capability 8.0 on) and `single` elsewhere; which it was is part of
-a run's identity.
+gray levels bfloat16 would merge, and losses, targets and optimiser are float32 as well. `auto`,
+the default, is `mixed` where products of bfloat16 have instructions of their own (AMX or AVX-512
+BF16 of x86 processors, tensor cores of CUDA devices from capability 8.0 on) and `single` elsewhere;
+which it was is part of a run's identity.
 
-{pairs} real pairs (BUSI, {size}²), batches of eight, {threads} thread(s) of an Intel Xeon with AMX,
-weights {weights[name]}; the two take turns. Losses are judged in single precision. Medians (worst).
+In the tables the two precisions take turns. Losses are judged in single precision. Medians
+(worst)."""
+
+_SECTION = """
+## {processor}
+
+{pairs} real pairs (BUSI, {size}²), batches of eight, {threads} thread(s), weights {weights[name]}.
 """
 
 

@@ -86,7 +86,7 @@ class StyleConfig(Section):
     )
     precision: Literal["auto", "single", "mixed"] = Field(
         "auto",
-        description="mixed: bfloat16 convolutions after the stem; auto: where the processor has them",
+        description="mixed: bfloat16 convolutions after the stem; auto: if the processor has them",
     )
     optimiser: Literal["lbfgs", "adam"] = "lbfgs"
     step: float = Field(0.005, gt=0.0, le=1.0, description="Adam's first step")

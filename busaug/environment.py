@@ -48,7 +48,7 @@ def _devices() -> list[dict[str, Any]]:
     devices: list[dict[str, Any]] = [
         {
             "device": "cpu",
-            "name": _cpu_name(),
+            "name": cpu_name(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
         }
@@ -66,7 +66,8 @@ def _devices() -> list[dict[str, Any]]:
     return devices
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor as the system names it."""
     facts = Path("/proc/cpuinfo")
     if facts.is_file():
         for line in facts.read_text(encoding="utf-8", errors="replace").splitlines():
