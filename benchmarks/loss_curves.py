@@ -3,9 +3,11 @@
     python benchmarks/loss_curves.py CATALOG --weights FILE [--pairs 32] [--out docs/loss-curves]
 
 The mark to reach is the loss of plain Adam (no band limit, constant step) after --plain
-evaluations, with the best of its steps over all pairs. Plain Adam is run in batches, which gives
-the losses of a loop over images (``test_engine.py`` shows it). Writes OUT.json after every arm and
-OUT.png; with --render it only draws OUT.png from OUT.json.
+evaluations, with the best of its steps over all pairs: steps are doubled and halved until the best
+has a worse one on either side. Plain Adam is run in batches, which gives the losses of a loop over
+images (``test_engine.py`` shows it). All arms are of one precision (``style.precision``).
+
+Writes OUT.json after every arm and OUT.png; with --render it only draws OUT.png from OUT.json.
 """
 
 from __future__ import annotations
@@ -42,10 +44,7 @@ from busaug.ops.style_target import GramTarget
 from busaug.style.objective import Objective
 from busaug.style.optimise import minimise
 
-PLAIN: dict[str, dict[str, Any]] = {
-    f"plain Adam {step:g}": {"optimiser": "adam", "step": step, "decay": 1.0, "smoothing": 0}
-    for step in (0.002, 0.005, 0.01, 0.02)
-}
+FIRST_STEPS = (0.005, 0.01)
 ARMS: dict[str, dict[str, Any]] = {
     "default": {},
     "L-BFGS, smoothing 1 throughout": {"optimiser": "lbfgs", "smoothing_left": 1.0},
@@ -83,23 +82,52 @@ def measure(arguments: argparse.Namespace) -> Iterator[Results]:
     plan = job.plan()
     results: Results = {
         "size": arguments.size,
+        "precision": config.style.precision,
         "pairs": len(plan),
         "threads": config.compute.threads,
         "balance": balance,
         "weights": weights_row(weights),
         "arms": {},
     }
-    arms = [(name, change, arguments.plain) for name, change in PLAIN.items()]
-    arms += [(name, change, arguments.evaluations) for name, change in ARMS.items()]
-    with tempfile.TemporaryDirectory() as maps, console.progress("arms", len(arms)) as advance:
+    shown = console.progress("arms", len(FIRST_STEPS) + 1 + len(ARMS))  # or more
+    with tempfile.TemporaryDirectory() as maps, shown as advance:
         engine = job.engine(extractor, balance, Path(maps), keep_targets=False)
         work = [objective(engine, unit) for unit in plan]
         results["seconds"] = seconds(work[0], config.style, weights)
-        for name, change, evaluations in arms:
-            settings = config.style.model_copy(update={**change, "iterations": evaluations})
-            results["arms"][name] = curves(work, settings)
+        for step in searched_steps(results):
+            results["arms"][plain_arm(step)] = curves(
+                work, config.style.model_copy(update=plain_adam(step, arguments.plain))
+            )
+            yield results
+            advance(note=plain_arm(step))
+        for name, change in ARMS.items():
+            settings = {**change, "iterations": arguments.evaluations}
+            results["arms"][name] = curves(work, config.style.model_copy(update=settings))
             yield results
             advance(note=name)
+
+
+def plain_arm(step: float) -> str:
+    return f"plain Adam {step:g}"
+
+
+def plain_adam(step: float, evaluations: int) -> dict[str, Any]:
+    """Changes to the ``style`` section that make it the plain loop's."""
+    changes = {"optimiser": "adam", "step": step, "decay": 1.0, "smoothing": 0}
+    return {**changes, "iterations": evaluations}
+
+
+def searched_steps(results: Results) -> Iterator[float]:
+    """Steps to measure, until the best of those in the results is none of the outermost."""
+    yield from FIRST_STEPS
+    low, high = FIRST_STEPS
+    while (best := mark(results)[0]) in (plain_arm(low), plain_arm(high)):
+        if best == plain_arm(low):
+            low /= 2
+            yield low
+        else:
+            high *= 2
+            yield high
 
 
 def objective(engine: Engine, unit: Unit) -> tuple[Objective, Tensor]:
@@ -157,12 +185,16 @@ def seconds(
 def mark(results: Results) -> tuple[str, list[float]]:
     """The plain arm with the lowest median loss at its end, and that loss of each pair."""
     ends = {
-        name: [curve[-1] for curve in results["arms"][name]["curves"]]
-        for name in PLAIN
-        if name in results["arms"]
+        name: [curve[-1] for curve in found["curves"]]
+        for name, found in results["arms"].items()
+        if is_plain(name)
     }
     best = min(ends, key=lambda name: median(ends[name]))
     return best, ends[best]
+
+
+def is_plain(arm: str) -> bool:
+    return arm.startswith("plain")
 
 
 def reached(curve: list[float], value: float) -> float:
@@ -176,7 +208,8 @@ def report(results: Results) -> list[str]:
     plain = len(results["arms"][name]["curves"][0])
     cost = results["seconds"]
     lines = [
-        f"{results['pairs']} pairs at {results['size']}^2, {results['threads']} thread(s)",
+        f"{results['pairs']} pairs at {results['size']}^2, {results['precision']} precision,"
+        f" {results['threads']} thread(s)",
         f"the mark: {name} after {plain} evaluations, median loss {median(goals):.3f} of the first",
         f"seconds an image-evaluation: engine {cost['engine']:.4f}, loop {cost['plain loop']:.4f}",
     ]
@@ -204,7 +237,7 @@ def draw(results: Results, file: Path) -> None:
         values = torch.tensor(found["curves"])
         low, middle, high = torch.quantile(values, torch.tensor([0.25, 0.5, 0.75]), dim=0)
         x = torch.arange(1, len(middle) + 1)
-        (line,) = axes.plot(x, middle, label=arm, linestyle="--" if arm in PLAIN else "-")
+        (line,) = axes.plot(x, middle, label=arm, linestyle="--" if is_plain(arm) else "-")
         axes.fill_between(x, low, high, color=line.get_color(), alpha=0.08, linewidth=0)
     axes.axhline(median(goals), color="black", linewidth=0.8, label=f"{name} at its end")
     axes.set(xscale="log", yscale="log", xlabel="evaluations", ylabel="loss over the first")
