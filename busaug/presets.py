@@ -14,6 +14,8 @@ Values = Mapping[str, Mapping[str, Any]]
 
 _UNWEIGHTED = {"mode": "L0"}
 _SINGLE = {"fusion": "SR", "references": 1}
+# Its gamma leaves contents as like themselves (SSIM) as ResNet-50 at the default does.
+_VGG19 = {"backbone": "vgg19", "gamma": 3.0}
 
 PRESETS: Mapping[str, Values] = {
     "default": {},
@@ -21,11 +23,11 @@ PRESETS: Mapping[str, Values] = {
     "proposed": {},
     "proposed-no-xai": {"relevance": _UNWEIGHTED},
     # Gatys, Ecker and Bethge, CVPR 2016.
-    "gatys-vgg19": {"style": {"backbone": "vgg19", **_SINGLE}, "relevance": _UNWEIGHTED},
+    "gatys-vgg19": {"style": {**_VGG19, **_SINGLE}, "relevance": _UNWEIGHTED},
     "gatys-resnet50": {"style": _SINGLE, "relevance": _UNWEIGHTED},
     # Li, Wang, Liu and Hou, IJCAI 2017, polynomial kernel.
     "dnst-vgg19": {
-        "style": {"backbone": "vgg19", **_SINGLE, "layer_weights": "positions"},
+        "style": {**_VGG19, **_SINGLE, "layer_weights": "positions"},
         "relevance": _UNWEIGHTED,
     },
     "dnst-resnet50": {
@@ -34,7 +36,7 @@ PRESETS: Mapping[str, Values] = {
     },
     # Wang et al., PRIME 2020.
     "mr2nst-vgg19": {
-        "style": {"backbone": "vgg19", "fusion": "GM"},
+        "style": {**_VGG19, "fusion": "GM"},
         "relevance": _UNWEIGHTED,
     },
     "mr2nst-resnet50": {"style": {"fusion": "GM"}, "relevance": _UNWEIGHTED},

@@ -258,11 +258,15 @@ def test_a_few_evaluations_lower_the_loss(work: Callable[..., Work], name: str) 
 
 
 def test_presets_differ_in_what_the_method_is() -> None:
-    """The twins on the two networks differ in the network alone; baselines, in no unnamed field."""
+    """The twins on the two networks differ in the network and the gamma that belongs to it."""
     for method in ("gatys", "dnst", "mr2nst"):
         one, other = (load_config(preset=f"{method}-{net}") for net in ("vgg19", "resnet50"))
-        style = other.style.model_copy(update={"backbone": "vgg19"})
+        style = other.style.model_copy(update={"backbone": "vgg19", "gamma": one.style.gamma})
         assert one == other.model_copy(update={"style": style})
+    gammas = {
+        load_config(preset=f"{name}-vgg19").style.gamma for name in ("gatys", "dnst", "mr2nst")
+    }
+    assert len(gammas) == 1
     assert load_config(preset="proposed") == load_config()
 
 
