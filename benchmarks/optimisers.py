@@ -1,6 +1,6 @@
 """Which optimiser, step, smoothing and gamma? Equal evaluations on real pairs.
 
-    python benchmarks/optimisers.py CATALOG --weights FILE [--contents 16] [--out docs/optimiser]
+    python benchmarks/optimisers.py CATALOG --weights FILE [--pairs 16] [--out docs/optimiser]
 
 Every arm optimises the same pairs with the same targets and calibrated balance, so the arms differ
 in one setting. Writes OUT.json (every pair of every arm) and OUT.md (the table); with --render it
@@ -10,7 +10,6 @@ only renders the table from OUT.json.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,16 +18,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import real_pairs
+from real_pairs import Results, configured, results_of, weights_row
 
 from busaug import console
 from busaug.augment.calibration import calibrate
 from busaug.augment.engine import Outcome
 from busaug.augment.job import Job
-from busaug.cli.shared import resolve_compute
-from busaug.config import load_config
 from busaug.data.catalog import Catalog
 from busaug.distributed.communicator import Single
-from busaug.files import write_json, write_text
+from busaug.files import write_text
 from busaug.models.weights import resolve_weights
 
 ARMS: list[dict[str, Any]] = [
@@ -52,46 +51,27 @@ SETTINGS = ("optimiser", "step", "gamma", "smoothing", "smoothing_left")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("catalog", type=Path)
-    parser.add_argument("--weights")
-    parser.add_argument("--contents", type=int, default=16)
-    parser.add_argument("--size", type=int, default=160)
-    parser.add_argument("--iterations", type=int, default=150)
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("docs/optimiser"))
-    parser.add_argument("--render", action="store_true")
+    parser = real_pairs.parser(__doc__, "docs/optimiser", pairs=16, size=112)
+    parser.add_argument("--evaluations", type=int, default=150)
     arguments = parser.parse_args()
-    results = arguments.out.with_suffix(".json")
-    if not arguments.render:
-        for partial in measure(arguments):
-            write_json(results, partial)
-    write_text(arguments.out.with_suffix(".md"), render(json.loads(results.read_text())))
+    write_text(arguments.out.with_suffix(".md"), render(results_of(arguments, measure)))
 
 
-def measure(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def measure(arguments: argparse.Namespace) -> Iterator[Results]:
     """The results so far, after every arm."""
-    config = resolve_compute(
-        load_config(
-            overrides=[
-                f"plan.contents={arguments.contents}",
-                f"style.size={arguments.size}",
-                f"style.iterations={arguments.iterations}",
-                f"compute.threads={arguments.threads}",
-            ]
-        )
-    )
+    config = configured(arguments, f"style.iterations={arguments.evaluations}")
     weights = resolve_weights(arguments.weights)
     job = Job(Catalog.load(arguments.catalog), config, weights, None)
     extractor = job.extractor()
     balance = calibrate(job.sources, config, extractor, Single())
     plan = job.plan()
-    results: dict[str, Any] = {
+    results: Results = {
         "size": arguments.size,
-        "evaluations": arguments.iterations,
+        "precision": config.style.precision,
+        "evaluations": arguments.evaluations,
         "pairs": len(plan),
         "balance": balance,
-        "weights": {"name": weights.name, "sha256": weights.sha256},
+        "weights": weights_row(weights),
         "arms": [],
     }
     with tempfile.TemporaryDirectory() as maps, console.progress("arms", len(ARMS)) as advance:
@@ -136,13 +116,14 @@ def grid_peak(image: npt.NDArray[np.float32]) -> float:
     return float(peak / np.nanmedian(corner))
 
 
-def render(results: dict[str, Any]) -> str:
+def render(results: Results) -> str:
     """The table as Markdown."""
     lines = [
         "# The choice of optimiser, step, smoothing and gamma",
         "",
         f"{results['pairs']} real training pairs (BUSI, {results['size']}², k = 4, FM, LA), "
-        f"{results['evaluations']} evaluations from a content start, balance "
+        f"{results['evaluations']} evaluations from a content start, {results['precision']} "
+        "precision, balance "
         f"{results['balance']:.3g}, weights {results['weights']['name']} "
         f"(sha256 {results['weights']['sha256'][:12]}). Every row is over the same pairs.",
         "Rendered by `benchmarks/optimisers.py` from `optimiser.json`.",
