@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -32,7 +34,7 @@ from rich.text import Text
 from busaug.files import explain_write_errors, json_line
 
 _PLAIN_INTERVAL_S = 10.0
-_LOG_WIDTH = 160
+_FILE_WIDTH = 160
 
 
 @dataclasses.dataclass
@@ -70,7 +72,12 @@ class _Results(Console):
             _write_log(*objects, **options)
 
 
-out = _Results(highlight=False, soft_wrap=True)
+def _width() -> int | None:
+    """Of standard output: a terminal tells its own, a file has room for wide tables."""
+    return None if sys.stdout.isatty() or "COLUMNS" in os.environ else _FILE_WIDTH
+
+
+out = _Results(width=_width(), highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -131,7 +138,7 @@ def _write_log(*objects: Any, **options: Any) -> None:
     if _voice.log is None:
         return
     page = Console(
-        file=io.StringIO(), width=_LOG_WIDTH, color_system=None, highlight=False, soft_wrap=True
+        file=io.StringIO(), width=_FILE_WIDTH, color_system=None, highlight=False, soft_wrap=True
     )
     page.print(*objects, **options)
     now = datetime.now().astimezone().isoformat(timespec="seconds")

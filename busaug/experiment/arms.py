@@ -60,6 +60,8 @@ class Arm:
     config: Config
     """Of the style transfer; the other arms take size, seed and threads from it."""
     inputs: InputsConfig
+    against: str | None = None
+    """Another arm of the experiment that results compare it with, beside the baseline."""
 
     @property
     def synthesises(self) -> bool:
@@ -79,7 +81,9 @@ class Arm:
 
 
 def resolve_arms(experiment: ExperimentConfig) -> list[Arm]:
-    """The experiment's arms. Raises InputError for one that is unknown or named twice."""
+    """The experiment's arms. Raises InputError for one that is unknown or named twice, or is to be
+    compared with one that is not there.
+    """
     arms: dict[str, Arm] = {}
     for entry in experiment.arms:
         if isinstance(entry, str):
@@ -88,6 +92,13 @@ def resolve_arms(experiment: ExperimentConfig) -> list[Arm]:
         if arm.name in arms:
             raise InputError(f"the arm {arm.name!r} is named twice", remedy="Give it another name")
         arms[arm.name] = arm
+    for arm in arms.values():
+        if arm.against is not None and (arm.against == arm.name or arm.against not in arms):
+            raise InputError(
+                f"the arm {arm.name!r} is to be compared with {arm.against!r}, which is no other"
+                " arm of the experiment",
+                remedy=f"Name one of {', '.join(name for name in arms if name != arm.name)}",
+            )
     return list(arms.values())
 
 
@@ -110,7 +121,7 @@ def _resolve(entry: ArmConfig, experiment: ExperimentConfig) -> Arm:
         inputs = inputs.model_copy(update={"srad_scale": entry.srad_scale})
     images = entry.name if entry.settings else entry.like
     config = resolve_precision(load_config(overrides=overrides))
-    return Arm(entry.name, entry.like, images, config, inputs)
+    return Arm(entry.name, entry.like, images, config, inputs, entry.against)
 
 
 def flattened(values: Mapping[str, Any], start: str = "") -> Settings:

@@ -59,6 +59,7 @@ class ArmConfig(Section):
     like: str = Field(description="the known arm that it starts from")
     settings: Settings = Field(default_factory=dict, description="in which it differs")
     srad_scale: int | None = Field(None, ge=0, le=64, description="in place of inputs.srad_scale")
+    against: str | None = Field(None, description="an arm that tables compare it with, beside none")
 
 
 class ExperimentConfig(Section):

@@ -19,6 +19,7 @@ from busaug.quality.measure import FORMAT as QUALITY_FORMAT
 
 _BLOCK = re.compile(r"<!-- results: (\S+)((?: [\w-]+)*) -->\n.*?<!-- end of results -->", re.DOTALL)
 _INTERVAL = re.compile(r"\[(\S+), (\S+)\]")
+_WIDE = 100
 """Whose inner space would let a line break there."""
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; margin: 2rem auto; max-width: 76rem;
@@ -112,12 +113,14 @@ def print_tables(shown: Sequence[Table]) -> None:
 
     from busaug import console
 
+    # wide enough, an interval is a word of its own; else it is parted between its limits
+    interval = r"[\1,\2]" if console.out.width >= _WIDE else r"[\1, \2]"
     for table in shown:
         drawn = RichTable(box=None, pad_edge=False, title=escape(table.title), title_justify="left")
         for index, name in enumerate(table.columns):
             drawn.add_column(escape(name), no_wrap=index < table.heads, overflow="fold")
         for row in table.rows:
-            drawn.add_row(*(escape(_INTERVAL.sub(r"[\1,\2]", cell)) for cell in row))
+            drawn.add_row(*(escape(_INTERVAL.sub(interval, cell)) for cell in row))
         console.out.print(drawn)
         for note in table.notes:
             console.say(note)

@@ -138,6 +138,7 @@ class Study:
                     "recipe": arm.recipe,
                     "recipe_hash": canonical_hash(arm.recipe),
                     "inputs": arm.inputs.model_dump(mode="json"),
+                    "against": arm.against,
                 }
                 for arm in self.arms
             },

@@ -64,7 +64,10 @@ def summarise(
         "conditions": [
             _condition(key, jobs[key], samples[key], experiment.classes) for key in jobs
         ],
-        "comparisons": _comparisons(jobs, samples, baseline, resampling),
+        "comparisons": _comparisons(
+            jobs, samples, {key.arm: baseline for key in jobs if key.arm != baseline}, resampling
+        ),
+        "contrasts": _comparisons(jobs, samples, _contrasts(experiment), resampling),
         "leaks": _leaks(samples),
         "claims": [_claim(claim, jobs, samples) for claim in CLAIMS if _has(claim, samples)],
     }
@@ -108,17 +111,23 @@ def _condition(key: Condition, jobs: Jobs, found: Sample, classes: Sequence[str]
     }
 
 
+def _contrasts(experiment: Experiment) -> dict[str, str]:
+    """Arms with the arm that their configuration compares each with."""
+    arms: Mapping[str, Mapping[str, Any] | None] = experiment.facts.get("arms", {})
+    return {name: row["against"] for name, row in arms.items() if row and row.get("against")}
+
+
 def _comparisons(
     jobs: Mapping[Condition, Jobs],
     samples: Mapping[Condition, Sample],
-    baseline: str,
+    against: Mapping[str, str],
     resampling: Resampling,
 ) -> list[Row]:
-    """Every arm against the baseline of its budget and protocol, where both did the same jobs."""
+    """Arms against others of their budget and protocol, where both did the same jobs."""
     rows = []
     for key in jobs:
-        base = _only(baseline, key, jobs)
-        if base is None or key.arm == baseline or not _paired(jobs[key], jobs[base]):
+        base = _only(against[key.arm], key, jobs) if key.arm in against else None
+        if base is None or not _paired(jobs[key], jobs[base]):
             continue
         metrics = {}
         ratio = _test_to_train(jobs[key])
@@ -137,7 +146,7 @@ def _comparisons(
                 "p": _short(test.p),
                 "p_permutation": _short(permuted[name]),
             }
-        rows.append({**dataclasses.asdict(key), "metrics": metrics})
+        rows.append({**dataclasses.asdict(key), "against": base.arm, "metrics": metrics})
     for family in {(row["budget"], row["protocol"]): None for row in rows}:
         members = [row for row in rows if (row["budget"], row["protocol"]) == family]
         for name in METRICS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from busaug.classify.metrics import METRICS
@@ -153,28 +153,35 @@ def _undefined(members: Sequence[Row], names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _differences(results: Row) -> list[Table]:
-    """Arms less the baseline."""
-    made = []
-    baseline = results["baseline"]
-    for budget, protocol in settings(results["comparisons"]):
-        members = rows_of(results["comparisons"], budget, protocol)
+    """Arms less the baseline, and less the arm that their configuration names."""
+    return [
+        *_compared(results["comparisons"], results["baseline"]),
+        *_compared(results.get("contrasts", ()), None),
+    ]
+
+
+def _compared(found: Sequence[Row], baseline: str | None) -> Iterator[Table]:
+    """A table a metric; without a common baseline each row tells its own."""
+    own = baseline is None
+    columns = ("arm", "ratio", *(("less",) if own else ()), "difference")
+    columns += ("p (t)", "Holm", "p (permutation)", "Holm")
+    for budget, protocol in settings(found):
         for name in COMPARED:
             rows = []
-            for row in members:
-                found = row["metrics"][name]
+            for row in rows_of(found, budget, protocol):
+                metric = row["metrics"][name]
                 rows.append(
                     (
                         row["arm"],
                         _ratio(row),
-                        _interval(found, signed=True),
-                        *(_p(found[key]) for key in ("p", "p_holm")),
-                        *(_p(found[key]) for key in ("p_permutation", "p_permutation_holm")),
+                        *((row["against"],) if own else ()),
+                        _interval(metric, signed=True),
+                        *(_p(metric[key]) for key in ("p", "p_holm")),
+                        *(_p(metric[key]) for key in ("p_permutation", "p_permutation_holm")),
                     )
                 )
-            columns = ("arm", "ratio", "difference", "p (t)", "Holm", "p (permutation)", "Holm")
-            title = f"{spelt(name)} less that of {baseline}, {budget}, {protocol} protocol"
-            made.append(Table(title, columns, tuple(rows), heads=2))
-    return made
+            title = f"{spelt(name)} less that of {baseline or 'another arm'}, {budget}, {protocol}"
+            yield Table(f"{title} protocol", columns, tuple(rows), heads=3 if own else 2)
 
 
 def _confusion(results: Row) -> list[Table]:

@@ -72,6 +72,15 @@ def test_the_committed_experiments_name_what_exists(file: Path) -> None:
     assert list_jobs(experiment, arms)
 
 
+def test_an_arm_is_compared_with_another_that_is_there(config: Path, tmp_path: Path) -> None:
+    for named in ("twin", "flips"):
+        file = tmp_path / f"{named}.yaml"
+        twin = f"arms: [none, {{name: twin, like: none, against: {named}}}]"
+        file.write_text(re.sub("arms:.*", twin, config.read_text()), encoding="utf-8")
+        with pytest.raises(InputError, match=f"compared with '{named}'.* Name one of none"):
+            resolve_arms(load_experiment(file))
+
+
 @pytest.mark.slow
 def test_the_committed_smoke_experiment_runs(
     tmp_path: Path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 from experiment.folders import ARMS, FOLDS, IMAGES, SEEDS, write_experiment
+from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
+from busaug import console
 from busaug.cli import experiment_table
 from busaug.errors import InputError
 from busaug.experiment.claims import Claim, verdict
-from busaug.experiment.render import csv_text, html_page, markdown, updated
+from busaug.experiment.render import csv_text, html_page, markdown, print_tables, updated
 from busaug.experiment.results import read_experiment
 from busaug.experiment.statistics import Estimate
 from busaug.experiment.summary import summarise
@@ -108,6 +111,29 @@ def test_arms_keep_their_order_and_the_better_one_is_told(results: dict[str, Any
     assert better["mean"] == pytest.approx(plain - base, abs=2e-6)
 
 
+def test_an_arm_is_compared_with_the_one_that_its_configuration_names(
+    out: Path, results: dict[str, Any], tmp_path: Path
+) -> None:
+    """Beside the baseline, and corrected for the comparisons of its own table alone."""
+    assert results["contrasts"] == []
+    copied = Path(shutil.copytree(out, tmp_path / "out"))
+    facts = json.loads((copied / "experiment.json").read_text(encoding="utf-8"))
+    facts["arms"]["proposed-la"] = {"against": "proposed-no-xai"}
+    (copied / "experiment.json").write_text(json.dumps(facts), encoding="utf-8")
+    again = summarise(read_experiment(copied), replicates=400)
+    assert again["comparisons"] == results["comparisons"]
+    (row,) = again["contrasts"]
+    assert (row["arm"], row["against"]) == ("proposed-la", "proposed-no-xai")
+    one, other = (condition(results, arm)["metrics"] for arm in (row["arm"], row["against"]))
+    found = row["metrics"]["auc"]
+    assert found["mean"] == pytest.approx(one["auc"]["mean"] - other["auc"]["mean"], abs=2e-6)
+    assert found["p_holm"] == found["p"]
+    table = next(t for t in tables(again, ["differences"]) if "another arm" in t.title)
+    assert table.title == "AUC less that of another arm, probe, honest protocol"
+    assert table.columns[:4] == ("arm", "ratio", "less", "difference")
+    assert table.rows[0][:3] == ("proposed-la", "1", "proposed-no-xai")
+
+
 def test_the_leak_is_the_difference_of_the_protocols(results: dict[str, Any]) -> None:
     assert {row["arm"] for row in results["leaks"]} == set(ARMS)
     for row in results["leaks"]:
@@ -137,6 +163,18 @@ def test_every_figure_of_a_table_is_in_the_results(results: dict[str, Any]) -> N
     found = condition(results, "proposed-la")["metrics"]["accuracy"]
     assert row[first] == f"{found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
     assert row[1] == "1"
+
+
+@pytest.mark.parametrize("width", [80, 120, 160])
+def test_no_number_is_parted_on_a_terminal(
+    results: dict[str, Any], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    page = io.StringIO()
+    monkeypatch.setattr(console, "out", Console(file=page, width=width))
+    print_tables(tables(results, ["metrics"]))
+    numbers = re.findall(r"[\d.]*\d[\d.]*", page.getvalue())
+    assert len(numbers) > 100
+    assert [number for number in numbers if not re.fullmatch(r"\d|\d\.\d{3}", number)] == []
 
 
 def test_an_undefined_metric_is_said_to_be_so(tmp_path: Path) -> None:
