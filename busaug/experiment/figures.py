@@ -47,12 +47,21 @@ def _all(results: Row) -> Iterator[tuple[str, bytes]]:
             yield f"roc-{place}.svg", _roc(curves, said)
         if courses := [row for row in chosen if row.get("history")]:
             yield f"history-{place}.svg", _courses(courses)
-    for budget, protocol in settings(results["comparisons"]):
-        rows = rows_of(results["comparisons"], budget, protocol)
-        for metric in DRAWN:
-            title = f"{spelt(metric)} less that of {results['baseline']}, {budget}, {protocol}"
-            name = f"{metric}-gain-{budget}-{protocol}.svg"
-            yield name, _levels(rows, metric, title, zero=True)
+    contrasts = [
+        {**row, "arm": f"{row['arm']} less {row['against']}"}
+        for row in results.get("contrasts", ())
+    ]
+    gains = (
+        ("gain", results["comparisons"], results["baseline"]),
+        ("contrast", contrasts, "another arm"),
+    )
+    for kind, found, other in gains:
+        for budget, protocol in settings(found):
+            rows = rows_of(found, budget, protocol)
+            for metric in DRAWN:
+                title = f"{spelt(metric)} less that of {other}, {budget}, {protocol}"
+                name = f"{metric}-{kind}-{budget}-{protocol}.svg"
+                yield name, _levels(rows, metric, title, zero=True)
     for budget in dict.fromkeys(row["budget"] for row in results["leaks"]):
         rows = [row for row in results["leaks"] if row["budget"] == budget]
         for metric in DRAWN:

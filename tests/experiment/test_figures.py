@@ -54,6 +54,16 @@ def test_a_figure_follows_its_numbers(results: dict[str, Any]) -> None:
     }
 
 
+def test_arms_compared_with_others_are_drawn_under_both_names(results: dict[str, Any]) -> None:
+    named = copy.deepcopy(results)
+    named["contrasts"] = [{**named["comparisons"][0], "against": "flips"}]
+    drawn = figures(named)
+    added = set(drawn) - set(figures(results))
+    assert added == {f"{metric}-contrast-probe-honest.svg" for metric in DRAWN}
+    # letters are outlines, each text has its words in a comment
+    assert b"<!-- proposed-la less flips, 1 -->" in drawn["auc-contrast-probe-honest.svg"]
+
+
 def test_trainings_by_epochs_are_drawn(results: dict[str, Any]) -> None:
     course = {"train_loss": [0.7, 0.4], "val_loss": [0.8, 0.6], "val_accuracy": [0.5, 0.7]}
     trained = copy.deepcopy(results)
