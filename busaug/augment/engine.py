@@ -18,6 +18,7 @@ from busaug.augment.fallback import within_memory
 from busaug.augment.gate import compare, reject_reason
 from busaug.augment.inputs import CoveredError, Images, Loader, PairInputs
 from busaug.augment.maps import RelevanceMaps
+from busaug.augment.marks import laid_over
 from busaug.augment.plan import Pair, Unit, pair_seed
 from busaug.augment.sources import Sources
 from busaug.config import Config
@@ -62,7 +63,7 @@ class Figures:
     lesion_ssim: float | None
     """SSIM on the lesion and around it; None where no lesion mask is known."""
     masked: float
-    """Share of the pixels that are overlays and left alone; the figures above are of the rest."""
+    """Share of the pixels under overlays; the figures above are of the rest."""
     curve: tuple[tuple[int, float], ...]
     """(evaluation, best total loss), thinned."""
 
@@ -219,7 +220,10 @@ class Engine:
         image = luma(minimum.images[row : row + 1])[0, 0].cpu().numpy()
         content = inputs.content.pixels[0, 0].cpu().numpy()
         overlays = inputs.content.overlays
-        free = np.ones(image.shape, bool) if overlays is None else ~overlays[0, 0].cpu().numpy()
+        free = np.ones(image.shape, bool)
+        if overlays is not None:
+            free = ~overlays[0, 0].cpu().numpy()
+            image = laid_over(image, content, ~free)
         difference = compare(image, content, free, inputs.lesion)
         figures = Figures(
             loss_initial=float(minimum.initial.total[row]),
