@@ -1,13 +1,14 @@
 """Loss against evaluations on real pairs: how soon does each optimiser reach the plain Adam loop?
 
     python benchmarks/loss_curves.py CATALOG --weights FILE [--pairs 32] [--out docs/loss-curves]
+    torchrun --nproc-per-node 2 benchmarks/loss_curves.py CATALOG --threads 1 ...
 
 The mark to reach is the loss of plain Adam (no band limit, constant step) after --plain
 evaluations, with the best of its steps over all pairs: steps are doubled and halved until the best
 has a worse one on either side. Plain Adam is run in batches, which gives the losses of a loop over
 images (``test_engine.py`` shows it). All arms are of one precision (``style.precision``).
 
-Writes OUT.json after every arm and OUT.png; with --render it only draws OUT.png from OUT.json.
+Writes OUT.json after every arm, then OUT.md and OUT.svg from it; with --render these alone.
 """
 
 from __future__ import annotations
@@ -26,17 +27,19 @@ import torch
 from matplotlib.figure import Figure
 from plain_nst import PlainTransfer
 from real_pairs import Results, configured, results_of, weights_row
-from torch import Tensor
 
 from busaug import console
 from busaug.augment.calibration import calibrate
 from busaug.augment.engine import Engine
 from busaug.augment.gate import ssim_map
+from busaug.augment.inputs import Images
 from busaug.augment.job import Job
 from busaug.augment.plan import Unit
 from busaug.config import StyleConfig
 from busaug.data.catalog import Catalog
-from busaug.distributed.communicator import Single
+from busaug.distributed.communicator import Communicator
+from busaug.distributed.opening import open_communicator
+from busaug.files import write_text
 from busaug.models.resnet import resnet50
 from busaug.models.weights import Weights, load_state, resolve_weights
 from busaug.ops.mmd import gram
@@ -66,19 +69,24 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=250)
     parser.add_argument("--plain", type=int, default=1000)
     arguments = parser.parse_args()
-    results = results_of(arguments, measure)
-    draw(results, arguments.out.with_suffix(".png"))
-    for line in report(results):
-        console.say(line)
+    with open_communicator() as comm:
+        if not comm.is_root:
+            for _ in measure(arguments, comm):
+                pass
+            return
+        results = results_of(arguments, lambda given: measure(given, comm))
+    picture = arguments.out.with_suffix(".svg")
+    draw(results, picture)
+    write_text(arguments.out.with_suffix(".md"), render(results, picture.name))
 
 
-def measure(arguments: argparse.Namespace) -> Iterator[Results]:
-    """The results so far, after every arm."""
+def measure(arguments: argparse.Namespace, comm: Communicator) -> Iterator[Results]:
+    """The results so far, after every arm; every process takes its share of the batches."""
     config = configured(arguments, "style.plateau=0")
     weights = resolve_weights(arguments.weights)
     job = Job(Catalog.load(arguments.catalog), config, weights, None)
     extractor = job.extractor()
-    balance = calibrate(job.sources, config, extractor, Single())
+    balance = calibrate(job.sources, config, extractor, comm)
     plan = job.plan()
     results: Results = {
         "size": arguments.size,
@@ -92,17 +100,17 @@ def measure(arguments: argparse.Namespace) -> Iterator[Results]:
     shown = console.progress("arms", len(FIRST_STEPS) + 1 + len(ARMS))  # or more
     with tempfile.TemporaryDirectory() as maps, shown as advance:
         engine = job.engine(extractor, balance, Path(maps), keep_targets=False)
-        work = [objective(engine, unit) for unit in plan]
+        work = [objective(engine, unit) for unit in list(plan)[comm.share(plan.units)]]
         results["seconds"] = seconds(work[0], config.style, weights)
         for step in searched_steps(results):
-            results["arms"][plain_arm(step)] = curves(
-                work, config.style.model_copy(update=plain_adam(step, arguments.plain))
-            )
+            settings = config.style.model_copy(update=plain_adam(step, arguments.plain))
+            results["arms"][plain_arm(step)] = summarised(curves(work, settings, comm))
             yield results
             advance(note=plain_arm(step))
         for name, change in ARMS.items():
-            settings = {**change, "iterations": arguments.evaluations}
-            results["arms"][name] = curves(work, config.style.model_copy(update=settings))
+            changes = {**change, "iterations": arguments.evaluations}
+            found = curves(work, config.style.model_copy(update=changes), comm)
+            results["arms"][name] = summarised(found, mark(results)[1])
             yield results
             advance(note=name)
 
@@ -130,32 +138,38 @@ def searched_steps(results: Results) -> Iterator[float]:
             yield high
 
 
-def objective(engine: Engine, unit: Unit) -> tuple[Objective, Tensor]:
+def objective(engine: Engine, unit: Unit) -> tuple[Objective, Images]:
     """What a unit is optimised for, and its contents."""
     loaded = [engine.loader.pair(pair) for pair in unit.pairs]
     contents = engine.loader.batch([inputs.content for inputs in loaded])
-    return engine.objective(loaded, contents), contents.pixels
+    return engine.objective(loaded, contents), contents
 
 
-def curves(work: list[tuple[Objective, Tensor]], settings: StyleConfig) -> Results:
-    """Losses over the initial one, a list a pair, and the similarity of the results."""
+def curves(
+    work: list[tuple[Objective, Images]], settings: StyleConfig, comm: Communicator
+) -> Results:
+    """Losses over the initial one, a list a pair of all ranks, and the results' similarity."""
     found, similar = [], []
     for evaluate, contents in work:
-        minimum = minimise(evaluate, contents, settings)
+        minimum = minimise(evaluate, contents.pixels, settings, contents.overlays)
         relative = torch.stack(minimum.curve) / minimum.initial.total
         found += [[round(float(x), 5) for x in curve] for curve in relative.T]
-        pictures = zip(minimum.images, contents, strict=True)
+        pictures = zip(minimum.images, contents.pixels, strict=True)
         similar += [
             round(float(ssim_map(a[0].numpy(), b[0].numpy()).mean()), 4) for a, b in pictures
         ]
-    return {"curves": found, "ssim": similar}
+    shares = comm.gather((found, similar))
+    return {
+        "curves": [curve for share, _ in shares for curve in share],
+        "ssim": [value for _, share in shares for value in share],
+    }
 
 
 def seconds(
-    work: tuple[Objective, Tensor], style: StyleConfig, weights: Weights, turns: int = 5
+    work: tuple[Objective, Images], style: StyleConfig, weights: Weights, turns: int = 5
 ) -> dict[str, float]:
     """Seconds an image and evaluation of the engine and of the plain loop, least of the turns."""
-    evaluate, contents = work
+    evaluate, contents = work[0], work[1].pixels
     network = resnet50().requires_grad_(False)
     load_state(network, weights)
     targets = evaluate.targets.values()
@@ -182,13 +196,38 @@ def seconds(
     return best
 
 
+def summarised(found: Results, goals: list[float] | None = None) -> Results:
+    """What is kept of an arm: quartiles over the pairs, and each pair's end.
+
+    With ``goals``, a loss a pair, also after how many evaluations it is reached (None: never).
+    """
+    every = found["curves"]
+    values = torch.tensor(every, dtype=torch.float64)
+    count = values.shape[1]
+    # as the eye sees them on a logarithmic axis
+    at = sorted({round(x) for x in torch.logspace(0, math.log10(count), 120).tolist()})
+    shares = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
+    quartiles = torch.quantile(values[:, [x - 1 for x in at]], shares, dim=0)
+    kept = {
+        "evaluations": count,
+        "at": at,
+        "quartiles": [[round(x, 5) for x in row] for row in quartiles.tolist()],
+        "ends": [curve[-1] for curve in every],
+        "ssim": found["ssim"],
+    }
+    if goals is not None:
+        kept["reached"] = [reached(c, goal) for c, goal in zip(every, goals, strict=True)]
+    return kept
+
+
+def reached(curve: list[float], goal: float) -> int | None:
+    """Evaluations until the loss is at most ``goal``."""
+    return next((i for i, loss in enumerate(curve, 1) if loss <= goal), None)
+
+
 def mark(results: Results) -> tuple[str, list[float]]:
     """The plain arm with the lowest median loss at its end, and that loss of each pair."""
-    ends = {
-        name: [curve[-1] for curve in found["curves"]]
-        for name, found in results["arms"].items()
-        if is_plain(name)
-    }
+    ends = {name: found["ends"] for name, found in results["arms"].items() if is_plain(name)}
     best = min(ends, key=lambda name: median(ends[name]))
     return best, ends[best]
 
@@ -197,35 +236,52 @@ def is_plain(arm: str) -> bool:
     return arm.startswith("plain")
 
 
-def reached(curve: list[float], value: float) -> float:
-    """Evaluations until the loss is at most ``value``; infinite where it never is."""
-    return next((float(i + 1) for i, loss in enumerate(curve) if loss <= value), math.inf)
-
-
-def report(results: Results) -> list[str]:
-    """A line an arm."""
+def render(results: Results, picture: str) -> str:
     name, goals = mark(results)
-    plain = len(results["arms"][name]["curves"][0])
+    plain = results["arms"][name]["evaluations"]
     cost = results["seconds"]
-    lines = [
-        f"{results['pairs']} pairs at {results['size']}^2, {results['precision']} precision,"
-        f" {results['threads']} thread(s)",
-        f"the mark: {name} after {plain} evaluations, median loss {median(goals):.3f} of the first",
-        f"seconds an image-evaluation: engine {cost['engine']:.4f}, loop {cost['plain loop']:.4f}",
-    ]
+    head = _HEAD.format(
+        **results,
+        picture=picture,
+        name=name,
+        plain=plain,
+        goal=median(goals),
+        engine=cost["engine"],
+        loop=cost["plain loop"],
+    )
+    rows = []
     for arm, found in results["arms"].items():
-        counts = [reached(c, goal) for c, goal in zip(found["curves"], goals, strict=True)]
-        middle = median(counts)
-        sooner = plain * cost["plain loop"] / (middle * cost["engine"])
-        when = f"after {middle:.0f} evaluations ({sooner:.1f} times sooner)"
-        ends = [curve[-1] for curve in found["curves"]]
-        lines.append(
-            f"{arm}: reached by {sum(map(math.isfinite, counts))} pairs, in the median"
-            f" {when if math.isfinite(middle) else 'never'};"
-            f" after {len(found['curves'][0])} the loss is"
-            f" {median(ends):.3f}, SSIM {median(found['ssim']):.3f}"
+        counts = [math.inf if count is None else count for count in found.get("reached", ())]
+        when = sooner = by = ""
+        if counts:
+            middle = median(counts)
+            by = str(sum(map(math.isfinite, counts)))
+            when, sooner = "never", ""
+            if math.isfinite(middle):
+                when = f"{middle:.0f}"
+                sooner = f"{plain * cost['plain loop'] / (middle * cost['engine']):.1f}"
+        rows.append(
+            f"| {arm} | {found['evaluations']} | {median(found['ends']):.3f}"
+            f" | {median(found['ssim']):.3f} | {by} | {when} | {sooner} |"
         )
-    return lines
+    return "\n".join([head, *rows, ""])
+
+
+_HEAD = """# Loss against evaluations
+
+Rendered by `benchmarks/loss_curves.py` from `loss-curves.json`.
+
+{pairs} real pairs (BUSI, {size}², k = 4, FM, LA), {precision} precision, batches of eight,
+{threads} thread(s) a process, weights {weights[name]}. The mark to reach is what plain Adam
+(no filter, constant step, the loop of PyTorch's tutorial) has after {plain} evaluations of each
+pair, with the best of its steps: {name}, {goal:.3f} of the loss at the start in the median. An
+evaluation costs the engine {engine:.4f} s an image, the loop over images in float32 {loop:.4f} s,
+in turns.
+
+![Loss over that at the start against evaluations, medians and quartiles]({picture})
+
+| arm | evaluations | loss final/initial | SSIM | reached by | after, median | times sooner |
+| --- | --- | --- | --- | --- | --- | --- |"""
 
 
 def draw(results: Results, file: Path) -> None:
@@ -234,18 +290,17 @@ def draw(results: Results, file: Path) -> None:
     axes = figure.add_subplot()
     name, goals = mark(results)
     for arm, found in results["arms"].items():
-        values = torch.tensor(found["curves"])
-        low, middle, high = torch.quantile(values, torch.tensor([0.25, 0.5, 0.75]), dim=0)
-        x = torch.arange(1, len(middle) + 1)
-        (line,) = axes.plot(x, middle, label=arm, linestyle="--" if is_plain(arm) else "-")
-        axes.fill_between(x, low, high, color=line.get_color(), alpha=0.08, linewidth=0)
+        low, middle, high = found["quartiles"]
+        style = "--" if is_plain(arm) else "-"
+        (line,) = axes.plot(found["at"], middle, label=arm, linestyle=style)
+        axes.fill_between(found["at"], low, high, color=line.get_color(), alpha=0.08, linewidth=0)
     axes.axhline(median(goals), color="black", linewidth=0.8, label=f"{name} at its end")
     axes.set(xscale="log", yscale="log", xlabel="evaluations", ylabel="loss over the first")
     axes.set_title(f"{results['pairs']} real pairs at {results['size']}², median and quartiles")
     for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         formatter("{x:.2g}")
     axes.legend(fontsize=8)
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, metadata={"Date": None})
 
 
 if __name__ == "__main__":
