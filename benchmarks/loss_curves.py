@@ -6,7 +6,7 @@
 The mark to reach is the loss of plain Adam (no band limit, constant step) after --plain
 evaluations, with the best of its steps over all pairs: steps are doubled and halved until the best
 has a worse one on either side. Plain Adam is run in batches, which gives the losses of a loop over
-images (``test_engine.py`` shows it). All arms are of one precision (``style.precision``).
+images (``test_engine.py`` shows it). All arms are of one precision.
 
 Writes OUT.json after every arm, then OUT.md and OUT.svg from it; with --render these alone.
 """
@@ -68,6 +68,7 @@ def main() -> None:
     parser = real_pairs.parser(__doc__, "docs/loss-curves", pairs=32, size=96)
     parser.add_argument("--evaluations", type=int, default=250)
     parser.add_argument("--plain", type=int, default=1000)
+    parser.add_argument("--precision", default="auto", help="of all arms, as style.precision")
     arguments = parser.parse_args()
     with open_communicator() as comm:
         if not comm.is_root:
@@ -77,12 +78,12 @@ def main() -> None:
         results = results_of(arguments, lambda given: measure(given, comm))
     picture = arguments.out.with_suffix(".svg")
     draw(results, picture)
-    write_text(arguments.out.with_suffix(".md"), render(results, picture.name))
+    write_text(arguments.out.with_suffix(".md"), render(results, picture))
 
 
 def measure(arguments: argparse.Namespace, comm: Communicator) -> Iterator[Results]:
     """The results so far, after every arm; every process takes its share of the batches."""
-    config = configured(arguments, "style.plateau=0")
+    config = configured(arguments, "style.plateau=0", f"style.precision={arguments.precision}")
     weights = resolve_weights(arguments.weights)
     job = Job(Catalog.load(arguments.catalog), config, weights, None)
     extractor = job.extractor()
@@ -236,13 +237,14 @@ def is_plain(arm: str) -> bool:
     return arm.startswith("plain")
 
 
-def render(results: Results, picture: str) -> str:
+def render(results: Results, picture: Path) -> str:
     name, goals = mark(results)
     plain = results["arms"][name]["evaluations"]
     cost = results["seconds"]
     head = _HEAD.format(
         **results,
-        picture=picture,
+        picture=picture.name,
+        source=picture.with_suffix(".json").name,
         name=name,
         plain=plain,
         goal=median(goals),
@@ -269,7 +271,7 @@ def render(results: Results, picture: str) -> str:
 
 _HEAD = """# Loss against evaluations
 
-Rendered by `benchmarks/loss_curves.py` from `loss-curves.json`.
+Rendered by `benchmarks/loss_curves.py` from `{source}`.
 
 {pairs} real pairs (BUSI, {size}², k = 4, FM, LA), {precision} precision, batches of eight,
 {threads} thread(s) a process, weights {weights[name]}. The mark to reach is what plain Adam
