@@ -28,8 +28,9 @@ from busaug.errors import InputError
 from busaug.seeding import key_digest, torch_draw
 from busaug.style.baselines import layer_weights, luma, mixed
 from busaug.style.features import FeatureExtractor
+from busaug.style.minimum import Minimum
 from busaug.style.objective import Losses, Objective
-from busaug.style.optimise import Minimum, minimise
+from busaug.style.optimise import minimise
 from busaug.style.pyramid import carried, level_evaluations, reduced
 from busaug.style.targets import (
     Targets,
