@@ -8,12 +8,14 @@ evaluations, with the best of its steps over all pairs: steps are doubled and ha
 has a worse one on either side. Plain Adam is run in batches, which gives the losses of a loop over
 images (``test_engine.py`` shows it). All arms are of one precision.
 
-Writes OUT.json after every arm, then OUT.md and OUT.svg from it; with --render these alone.
+Writes OUT.json after every arm, then OUT.md and OUT.svg from it; with --render these alone. Plain
+arms that OUT.json has already, of the same pairs, are kept: they do not depend on the optimiser.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import tempfile
 import time
@@ -50,14 +52,14 @@ from busaug.style.optimise import minimise
 FIRST_STEPS = (0.005, 0.01)
 ARMS: dict[str, dict[str, Any]] = {
     "default": {},
-    "L-BFGS, smoothing 1 throughout": {"optimiser": "lbfgs", "smoothing_left": 1.0},
-    "L-BFGS, smoothing 1 to 0": {"optimiser": "lbfgs", "smoothing_left": 0.0},
-    "L-BFGS, smoothing 2 throughout": {"smoothing": 2.0, "smoothing_left": 1.0},
+    "L-BFGS, 10 pairs": {"history": 10},
+    "L-BFGS, no smoothing": {"smoothing": 0.0},
+    "L-BFGS, smoothing 1 throughout": {"smoothing": 1.0, "smoothing_left": 1.0},
     "Adam 0.02": {"optimiser": "adam", "step": 0.02},
-    "Adam 0.02, smoothing 2 throughout": {
+    "Adam 0.02, smoothing 1 throughout": {
         "optimiser": "adam",
         "step": 0.02,
-        "smoothing": 2.0,
+        "smoothing": 1.0,
         "smoothing_left": 1.0,
     },
 }
@@ -98,22 +100,41 @@ def measure(arguments: argparse.Namespace, comm: Communicator) -> Iterator[Resul
         "weights": weights_row(weights),
         "arms": {},
     }
+    known = comm.broadcast_object(plain_arms(arguments, results))
     shown = console.progress("arms", len(FIRST_STEPS) + 1 + len(ARMS))  # or more
     with tempfile.TemporaryDirectory() as maps, shown as advance:
         engine = job.engine(extractor, balance, Path(maps), keep_targets=False)
         work = [objective(engine, unit) for unit in list(plan)[comm.share(plan.units)]]
         results["seconds"] = seconds(work[0], config.style, weights)
         for step in searched_steps(results):
-            settings = config.style.model_copy(update=plain_adam(step, arguments.plain))
-            results["arms"][plain_arm(step)] = summarised(curves(work, settings, comm))
+            name, settings = plain_arm(step), plain_adam(step, arguments.plain)
+            if name not in known:
+                known[name] = summarised(
+                    curves(work, config.style.model_copy(update=settings), comm)
+                )
+            results["arms"][name] = known[name]
             yield results
-            advance(note=plain_arm(step))
+            advance(note=name)
         for name, change in ARMS.items():
             changes = {**change, "iterations": arguments.evaluations}
             found = curves(work, config.style.model_copy(update=changes), comm)
             results["arms"][name] = summarised(found, mark(results)[1])
             yield results
             advance(note=name)
+
+
+def plain_arms(arguments: argparse.Namespace, results: Results) -> Results:
+    """Those in OUT.json, if they are of the same pairs and objective."""
+    file = arguments.out.with_suffix(".json")
+    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"arms": {}}
+    same = ("size", "precision", "pairs", "balance", "weights")
+    if any(before.get(name) != results[name] for name in same):
+        return {}
+    return {
+        name: arm
+        for name, arm in before["arms"].items()
+        if is_plain(name) and arm["evaluations"] == arguments.plain
+    }
 
 
 def plain_arm(step: float) -> str:

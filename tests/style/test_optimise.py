@@ -10,7 +10,7 @@ from tolerances import TOLERANCES
 from torch import Tensor
 
 from busaug.config import StyleConfig
-from busaug.style.metric import band_limit, broadened, smoothing_at
+from busaug.style.metric import Broadening, band_limit, smoothing_at
 from busaug.style.minimum import Evaluate
 from busaug.style.objective import Losses
 from busaug.style.optimise import minimise
@@ -191,7 +191,8 @@ def test_a_search_goes_on_though_losses_are_rounded() -> None:
 
 def test_broadened_is_symmetric_and_takes_nothing_away() -> None:
     """As a preconditioner must be, borders included."""
-    matrix = broadened(torch.eye(108, dtype=torch.float64).view(108, 1, 12, 9)).view(108, 108)
+    basis = torch.eye(108, dtype=torch.float64).view(108, 1, 12, 9)
+    matrix = Broadening(basis)(basis).view(108, 108)
     torch.testing.assert_close(matrix, matrix.T)
     assert float(torch.linalg.eigvalsh(matrix).min()) >= 1 - 1e-12
 
