@@ -28,7 +28,7 @@ import real_pairs
 import torch
 from matplotlib.figure import Figure
 from plain_nst import PlainTransfer
-from real_pairs import Results, configured, results_of, weights_row
+from real_pairs import Results, configured, shared_results_of, weights_row
 
 from busaug import console
 from busaug.augment.calibration import calibrate
@@ -40,7 +40,6 @@ from busaug.augment.plan import Unit
 from busaug.config import StyleConfig
 from busaug.data.catalog import Catalog
 from busaug.distributed.communicator import Communicator
-from busaug.distributed.opening import open_communicator
 from busaug.files import write_text
 from busaug.models.resnet import resnet50
 from busaug.models.weights import Weights, load_state, resolve_weights
@@ -52,16 +51,9 @@ from busaug.style.optimise import minimise
 FIRST_STEPS = (0.005, 0.01)
 ARMS: dict[str, dict[str, Any]] = {
     "default": {},
-    "L-BFGS, 10 pairs": {"history": 10},
+    "L-BFGS, 40 pairs": {"history": 40},
     "L-BFGS, no smoothing": {"smoothing": 0.0},
-    "L-BFGS, smoothing 1 throughout": {"smoothing": 1.0, "smoothing_left": 1.0},
     "Adam 0.02": {"optimiser": "adam", "step": 0.02},
-    "Adam 0.02, smoothing 1 throughout": {
-        "optimiser": "adam",
-        "step": 0.02,
-        "smoothing": 1.0,
-        "smoothing_left": 1.0,
-    },
 }
 """Changes to the ``style`` section."""
 
@@ -72,12 +64,9 @@ def main() -> None:
     parser.add_argument("--plain", type=int, default=1000)
     parser.add_argument("--precision", default="auto", help="of all arms, as style.precision")
     arguments = parser.parse_args()
-    with open_communicator() as comm:
-        if not comm.is_root:
-            for _ in measure(arguments, comm):
-                pass
-            return
-        results = results_of(arguments, lambda given: measure(given, comm))
+    results = shared_results_of(arguments, measure)
+    if results is None:
+        return
     picture = arguments.out.with_suffix(".svg")
     draw(results, picture)
     write_text(arguments.out.with_suffix(".md"), render(results, picture))

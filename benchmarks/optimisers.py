@@ -1,6 +1,7 @@
 """Which optimiser, step, smoothing and gamma? Equal evaluations on real pairs.
 
     python benchmarks/optimisers.py CATALOG --weights FILE [--pairs 16] [--out docs/optimiser]
+    torchrun --nproc-per-node 2 benchmarks/optimisers.py CATALOG --threads 1 ...
 
 Every arm optimises the same pairs with the same targets and calibrated balance, so the arms differ
 in one setting. Writes OUT.json (every pair of every arm) and OUT.md (the table); with --render it
@@ -19,21 +20,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import real_pairs
-from real_pairs import Results, configured, results_of, weights_row
+from real_pairs import Results, configured, shared_results_of, weights_row
 
 from busaug import console
 from busaug.augment.calibration import calibrate
 from busaug.augment.engine import Outcome
 from busaug.augment.job import Job
 from busaug.data.catalog import Catalog
-from busaug.distributed.communicator import Single
+from busaug.distributed.communicator import Communicator
 from busaug.files import write_text
 from busaug.models.weights import resolve_weights
 
 ARMS: list[dict[str, Any]] = [
     {},
     {"smoothing": 0.0},
-    {"smoothing_left": 1.0},
+    {"smoothing": 1.0, "smoothing_left": 1.0},
     {"smoothing": 2.0, "smoothing_left": 1.0},
     {"optimiser": "adam", "step": 0.02},
     {"optimiser": "adam", "step": 0.005},
@@ -54,16 +55,18 @@ def main() -> None:
     parser = real_pairs.parser(__doc__, "docs/optimiser", pairs=16, size=112)
     parser.add_argument("--evaluations", type=int, default=150)
     arguments = parser.parse_args()
-    write_text(arguments.out.with_suffix(".md"), render(results_of(arguments, measure)))
+    results = shared_results_of(arguments, measure)
+    if results is not None:
+        write_text(arguments.out.with_suffix(".md"), render(results))
 
 
-def measure(arguments: argparse.Namespace) -> Iterator[Results]:
-    """The results so far, after every arm."""
+def measure(arguments: argparse.Namespace, comm: Communicator) -> Iterator[Results]:
+    """The results so far, after every arm; every process takes its share of the batches."""
     config = configured(arguments, f"style.iterations={arguments.evaluations}")
     weights = resolve_weights(arguments.weights)
     job = Job(Catalog.load(arguments.catalog), config, weights, None)
     extractor = job.extractor()
-    balance = calibrate(job.sources, config, extractor, Single())
+    balance = calibrate(job.sources, config, extractor, comm)
     plan = job.plan()
     results: Results = {
         "size": arguments.size,
@@ -76,10 +79,12 @@ def measure(arguments: argparse.Namespace) -> Iterator[Results]:
     }
     with tempfile.TemporaryDirectory() as maps, console.progress("arms", len(ARMS)) as advance:
         engine = job.engine(extractor, balance, Path(maps), keep_targets=False)
+        units = list(plan)[comm.share(plan.units)]
         for change in ARMS:
             style = config.style.model_copy(update=change)
             engine.config = config.model_copy(update={"style": style})
-            rows = [_row(outcome) for unit in plan for outcome in engine.run(unit)]
+            share = [_row(outcome) for unit in units for outcome in engine.run(unit)]
+            rows = [row for rows in comm.gather(share) for row in rows]
             settings = {k: getattr(style, k) for k in SETTINGS}
             results["arms"].append({**settings, "rows": rows})
             yield results

@@ -14,6 +14,8 @@ from typing import Any
 
 from busaug.cli.shared import resolve_compute
 from busaug.config import Config, load_config
+from busaug.distributed.communicator import Communicator
+from busaug.distributed.opening import open_communicator
 from busaug.files import write_json
 from busaug.models.weights import Weights
 
@@ -45,6 +47,20 @@ def results_of(
             write_json(file, partial)
     found: Results = json.loads(file.read_text(encoding="utf-8"))
     return found
+
+
+def shared_results_of(
+    arguments: argparse.Namespace,
+    measure: Callable[[argparse.Namespace, Communicator], Iterator[Results]],
+) -> Results | None:
+    """The same of a measurement that processes share; None on all of them but the first."""
+    with open_communicator() as comm:
+        if comm.is_root:
+            return results_of(arguments, lambda given: measure(given, comm))
+        if not arguments.render:
+            for _ in measure(arguments, comm):
+                pass
+        return None
 
 
 def configured(arguments: argparse.Namespace, *settings: str) -> Config:
