@@ -51,7 +51,9 @@ from busaug.style.optimise import minimise
 FIRST_STEPS = (0.005, 0.01)
 ARMS: dict[str, dict[str, Any]] = {
     "default": {},
+    "default, 300 evaluations": {"iterations": 300},
     "L-BFGS, 40 pairs": {"history": 40},
+    "L-BFGS, half a pass to a tenth": {"smoothing": 0.5, "smoothing_left": 0.2},
     "L-BFGS, no smoothing": {"smoothing": 0.0},
     "Adam 0.02": {"optimiser": "adam", "step": 0.02},
 }
@@ -105,7 +107,7 @@ def measure(arguments: argparse.Namespace, comm: Communicator) -> Iterator[Resul
             yield results
             advance(note=name)
         for name, change in ARMS.items():
-            changes = {**change, "iterations": arguments.evaluations}
+            changes = {"iterations": arguments.evaluations, **change}
             found = curves(work, config.style.model_copy(update=changes), comm)
             results["arms"][name] = summarised(found, mark(results)[1])
             yield results

@@ -93,10 +93,10 @@ class StyleConfig(Section):
     decay: float = Field(0.1, gt=0.0, le=1.0, description="Adam's last step over its first, cosine")
     history: int = Field(20, ge=1, le=100, description="L-BFGS curvature pairs an image")
     smoothing: float = Field(
-        0.5, ge=0.0, le=8.0, description="binomial passes that band-limit the first step"
+        1.0, ge=0.0, le=8.0, description="binomial passes that band-limit the first step"
     )
     smoothing_left: Fraction = Field(
-        0.2, description="share of them left at the last step, linear between"
+        0.25, description="share of them left at the last step, linear between"
     )
     plateau: int = Field(
         50, ge=0, description="an image that gained < 0.1 % in so many evaluations ends, 0 never"
