@@ -51,7 +51,7 @@ from busaug.style.optimise import minimise
 FIRST_STEPS = (0.005, 0.01)
 ARMS: dict[str, dict[str, Any]] = {
     "default": {},
-    "default, 300 evaluations": {"iterations": 300},
+    "default, 500 evaluations": {"iterations": 500},
     "L-BFGS, 40 pairs": {"history": 40},
     "L-BFGS, half a pass to a tenth": {"smoothing": 0.5, "smoothing_left": 0.2},
     "L-BFGS, no smoothing": {"smoothing": 0.0},
