@@ -46,7 +46,7 @@ class _Curvature:
         self.steps.append(torch.where(keep, step, zero))
         self.changes.append(torch.where(keep, change, zero))
         self.rho.append(torch.where(keep, 1 / torch.where(keep, inner, 1.0), zero))
-        guessed = _dot(change, metric(change)).clamp_min(1e-30)
+        guessed = metric.square(change).clamp_min(1e-30)
         self.scale = torch.where(keep, inner / guessed, self.scale)
         if len(self.steps) > self.slots:
             del self.steps[0], self.changes[0], self.rho[0]

@@ -10,7 +10,7 @@ from tolerances import TOLERANCES
 from torch import Tensor
 
 from busaug.config import StyleConfig
-from busaug.style.metric import Broadening, band_limit, smoothing_at
+from busaug.style.metric import Broadening, Metric, band_limit, smoothing_at
 from busaug.style.minimum import Evaluate
 from busaug.style.objective import Losses
 from busaug.style.optimise import minimise
@@ -195,6 +195,17 @@ def test_broadened_is_symmetric_and_takes_nothing_away() -> None:
     matrix = Broadening(basis)(basis).view(108, 108)
     torch.testing.assert_close(matrix, matrix.T)
     assert float(torch.linalg.eigvalsh(matrix).min()) >= 1 - 1e-12
+
+
+def test_the_metric_of_an_image_with_itself() -> None:
+    """Half the product and a square are the whole product, where pixels may not move as well."""
+    draw = torch.Generator().manual_seed(3)
+    grad, values = torch.randn(2, 3, 1, 12, 9, generator=draw, dtype=torch.float64)
+    movable = (torch.rand(grad.shape, generator=draw) > 0.2).to(grad.dtype)
+    metric = Metric(grad, movable, StyleConfig(smoothing=0.75))
+    whole = (values * metric(values)).sum(dim=(1, 2, 3), keepdim=True)
+    torch.testing.assert_close(metric.square(values), whole)
+    assert (whole > 0).all()
 
 
 def test_band_limit_is_symmetric_and_positive() -> None:
