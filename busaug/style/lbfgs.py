@@ -8,6 +8,7 @@ from torch import Tensor
 from busaug.config import StyleConfig
 from busaug.style.metric import Metric
 from busaug.style.minimum import Best, Evaluate, Minimum, wide
+from busaug.trace import span
 
 # Armijo's constant, and the pixel change (root mean square) of a first step without curvature.
 _SUFFICIENT = 1e-4
@@ -96,30 +97,31 @@ def lbfgs(evaluate: Evaluate, start: Tensor, movable: Tensor, config: StyleConfi
             break
         trial = (x + length * free * direction).clamp(0.0, 1.0)
         losses, trial_grad = evaluate(trial)
-        trial_grad = trial_grad * movable
-        best.offer(trial, losses)
-        trial_value, lowest = wide(losses.total, x), wide(best.losses.total, x)
-        step = trial - x
-        slope = _dot(grad, step)
-        enough = torch.maximum(value + _SUFFICIENT * slope, (1 + _ROUNDING) * lowest)
-        taken = (trial_value <= enough) & (slope < 0)
-        taken &= torch.isfinite(trial_grad).all(dim=(1, 2, 3), keepdim=True)
+        with span("step"):
+            trial_grad = trial_grad * movable
+            best.offer(trial, losses)
+            trial_value, lowest = wide(losses.total, x), wide(best.losses.total, x)
+            step = trial - x
+            slope = _dot(grad, step)
+            enough = torch.maximum(value + _SUFFICIENT * slope, (1 + _ROUNDING) * lowest)
+            taken = (trial_value <= enough) & (slope < 0)
+            taken &= torch.isfinite(trial_grad).all(dim=(1, 2, 3), keepdim=True)
 
-        metric.update(trial_grad, taken, t / config.iterations)
-        curvature.push(step, trial_grad - grad, taken, metric)
-        refusals = torch.where(taken, 0.0, refusals + 1)
-        lost = refusals >= _REFUSALS
-        curvature.forget(lost)
-        # Quadratic interpolation through value, slope and the refused value, safeguarded.
-        fitted = -0.5 * slope / (trial_value - value - slope)
-        shorter = length * torch.nan_to_num(fitted, nan=0.1).clamp(0.1, 0.5)
-        length = torch.where(taken | lost, _FIRST_LENGTH, shorter)
-        x = torch.where(taken, trial, x)
-        grad = torch.where(taken, trial_grad, grad)
-        value = torch.where(taken, trial_value, value)
-        free = movable * _free(x, grad)
-        renewed = curvature.direction(grad * free, metric)
-        direction = torch.where(taken | lost, renewed, direction)
+            metric.update(trial_grad, taken, t / config.iterations)
+            curvature.push(step, trial_grad - grad, taken, metric)
+            refusals = torch.where(taken, 0.0, refusals + 1)
+            lost = refusals >= _REFUSALS
+            curvature.forget(lost)
+            # Quadratic interpolation through value, slope and the refused value, safeguarded.
+            fitted = -0.5 * slope / (trial_value - value - slope)
+            shorter = length * torch.nan_to_num(fitted, nan=0.1).clamp(0.1, 0.5)
+            length = torch.where(taken | lost, _FIRST_LENGTH, shorter)
+            x = torch.where(taken, trial, x)
+            grad = torch.where(taken, trial_grad, grad)
+            value = torch.where(taken, trial_value, value)
+            free = movable * _free(x, grad)
+            renewed = curvature.direction(grad * free, metric)
+            direction = torch.where(taken | lost, renewed, direction)
     return best.minimum()
 
 

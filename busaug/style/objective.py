@@ -19,6 +19,7 @@ from busaug.ops.style_loss import Kernel, style_loss
 from busaug.style.features import FeatureExtractor, Features, columns
 from busaug.style.masking import Kept, column_weights, kept_weights
 from busaug.style.targets import Targets
+from busaug.trace import span
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,9 @@ class Losses:
 
     def detach(self) -> Losses:
         return Losses(self.content.detach(), self.layers.detach(), self.total.detach())
+
+    def clone(self) -> Losses:
+        return Losses(self.content.clone(), self.layers.clone(), self.total.clone())
 
     def where(self, keep: Tensor, other: Losses) -> Losses:
         """These losses for the images ``keep`` (B,), the other's for the rest."""
@@ -83,14 +87,16 @@ class Objective:
 
     def losses(self, images: Tensor) -> Losses:
         """Differentiable losses of images (B, 1 or 3, H, W)."""
-        features = self.extractor(images)
-        content = content_loss(
-            features[self.extractor.content_layer], self.content, self._content_weights
-        )
-        layers = style_losses(
-            features, self.targets, self._column_weights, self.kernel, next(self._evaluation)
-        )
-        return Losses(content, layers, content + (self.style_weights * layers).sum(dim=0))
+        with span("features"):
+            features = self.extractor(images)
+        with span("loss"):
+            content = content_loss(
+                features[self.extractor.content_layer], self.content, self._content_weights
+            )
+            layers = style_losses(
+                features, self.targets, self._column_weights, self.kernel, next(self._evaluation)
+            )
+            return Losses(content, layers, content + (self.style_weights * layers).sum(dim=0))
 
     def __call__(self, images: Tensor) -> tuple[Losses, Tensor]:
         """Losses and the gradient of each image's total loss, of the images' shape.
@@ -99,7 +105,8 @@ class Objective:
         """
         leaf = images.detach().requires_grad_(True)
         losses = self.losses(leaf)
-        (grad_images,) = torch.autograd.grad(losses.total.sum(), leaf)
+        with span("backward"):
+            (grad_images,) = torch.autograd.grad(losses.total.sum(), leaf)
         return losses.detach(), grad_images
 
 

@@ -18,6 +18,7 @@ from busaug.config import StyleConfig
 from busaug.style.lbfgs import lbfgs
 from busaug.style.metric import band_limit, smoothing_at
 from busaug.style.minimum import Best, Evaluate, Minimum
+from busaug.trace import span
 
 
 def minimise(
@@ -47,15 +48,16 @@ def adam(evaluate: Evaluate, start: Tensor, movable: Tensor, config: StyleConfig
     for t in range(1, steps + 1):
         if best.finished:
             break
-        passes = smoothing_at(config, t / config.iterations)
-        grad = band_limit(grad * movable, passes)
-        mean = beta1 * mean + (1 - beta1) * grad
-        square = beta2 * square + (1 - beta2) * grad.square()
-        cosine = 0.5 * (1 + math.cos(math.pi * (t - 1) / max(steps - 1, 1)))
-        rate = config.step * (config.decay + (1 - config.decay) * cosine)
-        direction = (mean / (1 - beta1**t)) / ((square / (1 - beta2**t)).sqrt() + tiny)
-        step = rate * movable * band_limit(direction, passes)
-        images = (images - step).clamp(0.0, 1.0)
+        with span("step"):
+            passes = smoothing_at(config, t / config.iterations)
+            grad = band_limit(grad * movable, passes)
+            mean = beta1 * mean + (1 - beta1) * grad
+            square = beta2 * square + (1 - beta2) * grad.square()
+            cosine = 0.5 * (1 + math.cos(math.pi * (t - 1) / max(steps - 1, 1)))
+            rate = config.step * (config.decay + (1 - config.decay) * cosine)
+            direction = (mean / (1 - beta1**t)) / ((square / (1 - beta2**t)).sqrt() + tiny)
+            step = rate * movable * band_limit(direction, passes)
+            images = (images - step).clamp(0.0, 1.0)
         losses, grad = evaluate(images)
         best.offer(images, losses)
     return best.minimum()
