@@ -80,7 +80,7 @@ def write_sheet(
     pen = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(size=12)
     for x, title in enumerate(("content", *runs)):
-        pen.text((_GAP + x * across, 4), title, fill="black", font=font)
+        pen.text((_GAP + x * across, 4), fitted(title, side, font), fill="black", font=font)
     model = None
     if predictor is not None:
         model = RelevanceModel(predictor.model, layers=())
@@ -94,10 +94,16 @@ def write_sheet(
                 seen = _relevance(predictor, model, line.content, tile.image)
                 canvas.paste(Image.fromarray(overlay(tile.image, smooth(seen))), (left, top))
                 top += side + 2
-            text = "\n".join(tile.words)
+            text = "\n".join(fitted(words, side, font) for words in tile.words)
             pen.text((left, top), text, fill=(70, 70, 70), font=font, spacing=2)
     with atomic_file(path) as temporary:
         canvas.save(temporary, format="PNG", optimize=True)
+
+
+def fitted(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """The text, without its beginning if broader than ``width`` pixels: ids differ at the end."""
+    shorter = ("\N{HORIZONTAL ELLIPSIS}" + text[begin:] for begin in range(1, len(text)))
+    return next((t for t in (text, *shorter) if font.getlength(t) <= width), "")
 
 
 def _pictures(folder: Path) -> dict[str, tuple[Row, Path]]:

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 from typer.testing import CliRunner
 
 from busaug.augment.manifest import MANIFEST_FILE
 from busaug.cli.app import app
 from busaug.data.catalog import Catalog
 from busaug.errors import InputError
-from busaug.experiment.sheet import compare, write_sheet
+from busaug.experiment.sheet import compare, fitted, write_sheet
 from busaug.explain.predictor import imagenet_predictor
 from busaug.files import write_jsonl
 from busaug.models.weights import random_weights
@@ -65,6 +65,16 @@ def test_figures_and_reasons_are_told(phantoms: Catalog, tmp_path: Path) -> None
     run = write_run(tmp_path / "a", {content: 10}, **more)
     (line,) = compare(phantoms, {"a": run}, rows=1, side=SIDE)
     assert line.tiles[1].words == ["left 0.12, SSIM 0.88", "saturated: 0.1"]
+
+
+@pytest.mark.parametrize("width", [0, 10, 40, 90, 500])
+def test_words_stay_below_their_picture_and_keep_their_end(width: int) -> None:
+    font = ImageFont.load_default(size=12)
+    whole = "busi_256-malignant-0002"
+    shown = fitted(whole, width, font)
+    assert font.getlength(shown) <= width
+    assert whole.endswith(shown.lstrip("…"))
+    assert (shown == whole) == (font.getlength(whole) <= width)
 
 
 def test_a_network_colours_what_is_below_the_pictures(phantoms: Catalog, tmp_path: Path) -> None:
