@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -164,7 +165,19 @@ def test_of_two_processes_one_tells_the_summary(catalog: Path, tmp_path: Path) -
     assert text.count("$ busaug augment") == text.count("2 of 2 images accepted") == 1
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Programs started meanwhile heed Ctrl-C, also where the tests run in the background.
+
+    A shell's background jobs ignore SIGINT, and programs they start would as well.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_bytes(catalog: Path, tmp_path: Path) -> None:
     settings = [*AUGMENT, "--set", "plan.contents=6", "--set", "plan.unit=1"]
     settings += ["--set", "style.iterations=40"]  # some seconds to stop it in
