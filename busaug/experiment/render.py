@@ -46,8 +46,15 @@ def read_results(file: Path) -> Mapping[str, Any]:
 
 
 def tables_of(results: Mapping[str, Any], sections: Sequence[str] = ()) -> list[Table]:
-    """The tables of a results file; of a quality file always all."""
+    """The tables of a results file, all or those of some sections.
+
+    Raises InputError for an unknown section, and for any of a quality file, which has none.
+    """
     if results["format"] == QUALITY_FORMAT:
+        if sections:
+            raise InputError(
+                f"a quality file has no section {sections[0]!r}", remedy="Leave the sections out"
+            )
         return quality_tables(results)
     return tables(results, sections)
 

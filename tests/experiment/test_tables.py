@@ -20,12 +20,20 @@ from busaug import console
 from busaug.cli import experiment_table
 from busaug.errors import InputError
 from busaug.experiment.claims import Claim, verdict
-from busaug.experiment.render import csv_text, html_page, markdown, print_tables, updated
+from busaug.experiment.render import (
+    csv_text,
+    html_page,
+    markdown,
+    print_tables,
+    tables_of,
+    updated,
+)
 from busaug.experiment.results import read_experiment
 from busaug.experiment.statistics import Estimate
 from busaug.experiment.summary import summarise
 from busaug.experiment.tables import SECTIONS, Table, tables
 from busaug.files import write_jsonl
+from busaug.quality.measure import FORMAT as QUALITY_FORMAT
 
 DOCUMENTS = Path(__file__).parents[2] / "docs"
 
@@ -296,6 +304,11 @@ def test_a_document_is_brought_up_to_date(tmp_path: Path, results: dict[str, Any
         updated("nothing", tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         updated(old.replace("found", "lost"), tmp_path)
+
+
+def test_a_section_of_a_quality_file_is_refused() -> None:
+    with pytest.raises(InputError, match="quality file has no section 'leak'"):
+        tables_of({"format": QUALITY_FORMAT}, ["leak"])
 
 
 def test_the_committed_tables_are_those_of_the_committed_results() -> None:
