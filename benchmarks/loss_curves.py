@@ -53,7 +53,6 @@ ARMS: dict[str, dict[str, Any]] = {
     "default": {},
     "default, 500 evaluations": {"iterations": 500},
     "L-BFGS, 40 pairs": {"history": 40},
-    "L-BFGS, half a pass to a tenth": {"smoothing": 0.5, "smoothing_left": 0.2},
     "L-BFGS, no smoothing": {"smoothing": 0.0},
     "Adam 0.02": {"optimiser": "adam", "step": 0.02},
 }

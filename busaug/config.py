@@ -86,7 +86,7 @@ class StyleConfig(Section):
     )
     precision: Literal["auto", "single", "mixed"] = Field(
         "auto",
-        description="mixed: bfloat16 convolutions after the stem; auto: if the processor has them",
+        description="mixed: bfloat16 convolutions after the stem; auto: where these pay",
     )
     optimiser: Literal["lbfgs", "adam"] = "lbfgs"
     step: float = Field(0.005, gt=0.0, le=1.0, description="Adam's first step")
@@ -96,7 +96,7 @@ class StyleConfig(Section):
         1.0, ge=0.0, le=8.0, description="binomial passes that band-limit the first step"
     )
     smoothing_left: Fraction = Field(
-        0.25, description="share of them left at the last step, linear between"
+        0.1, description="share of them left at the last step; most are gone early"
     )
     plateau: int = Field(
         50, ge=0, description="an image that gained < 0.1 % in so many evaluations ends, 0 never"

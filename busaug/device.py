@@ -25,11 +25,14 @@ def resolve_precision(config: Config) -> Config:
     """The configuration with ``style.precision`` as it pays on ``compute.device``, where ``auto``.
 
     That is ``mixed`` where products of bfloat16 have instructions of their own: AMX's tiles or
-    AVX-512's pairs on x86 processors, tensor cores on CUDA devices from capability 8.0 on.
+    AVX-512's pairs on x86 processors, tensor cores on CUDA devices from capability 8.0 on. With
+    ``style.softmax`` it never pays: an exponential makes errors of per cents of bfloat16's rounding
+    of large activations, and no step is found to lower the loss.
     """
     if config.style.precision != "auto":
         return config
-    style = config.style.model_copy(update={"precision": _paying(config.compute.device)})
+    precision = "single" if config.style.softmax else _paying(config.compute.device)
+    style = config.style.model_copy(update={"precision": precision})
     return config.model_copy(update={"style": style})
 
 

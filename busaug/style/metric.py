@@ -47,8 +47,12 @@ def band_limit(images: Tensor, passes: float) -> Tensor:
 
 
 def smoothing_at(config: StyleConfig, progress: float) -> float:
-    """Passes of the filter after the share ``progress`` (0 to 1) of the evaluations."""
-    return config.smoothing * (1 - progress * (1 - config.smoothing_left))
+    """Passes of the filter after the share ``progress`` (0 to 1) of the evaluations.
+
+    They fall with the cube of what is left to do.
+    """
+    left = config.smoothing_left
+    return config.smoothing * (left + (1 - left) * (1 - progress) ** 3)
 
 
 class _Filter:
