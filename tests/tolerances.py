@@ -20,7 +20,8 @@ TOLERANCES: dict[str, float] = {
     "gray stem, absolute": 1e-4,  # float32 convolutions of 49 x 3 against 49 terms, deeper after it
     "bfloat16 features, L2": 0.02,  # 8 bits at each of some forty roundings, half of them lost
     "bfloat16 gradient, L2": 0.3,  # measured 0.18: ReLUs near zero switch; unrelated ones: 1.4
-    "mixed precision, style distance left, absolute": 0.05,  # where a few noisy steps ended
+    # of ten images after a few noisy steps; .004 on an AMD EPYC
+    "mixed precision, median style distance left, absolute": 0.02,
     "balance fixed point": 1e-6,  # the ratio of norms is one by construction
     "channel means of FM": 1e-5,  # the mean of float32 quantiles, ties averaged
     "weights of mean one": 1e-5,  # float32 sums of some dozen positions

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import TypeVar
 
 import pytest
@@ -88,9 +89,10 @@ def test_mixed_precision_ends_as_near_the_style(job: MakeJob, tmp_path: Path) ->
         augment(made, tmp_path / precision)
         left[precision] = [row["style_left"] for row in Manifest(tmp_path / precision).rows()]
     assert left["mixed"] != left["single"]
-    away = TOLERANCES["mixed precision, style distance left, absolute"]
-    assert left["mixed"] == pytest.approx(left["single"], abs=away)
-    assert max(left["mixed"]) < 1
+    # Single images part on the way: one may end a third nearer or farther.
+    away = TOLERANCES["mixed precision, median style distance left, absolute"]
+    assert median(left["mixed"]) == pytest.approx(median(left["single"]), abs=away)
+    assert max(left["mixed"]) < 0.5
 
 
 def test_an_interrupted_run_resumes_to_the_same_bytes(
