@@ -96,7 +96,7 @@ class StyleConfig(Section):
         1.0, ge=0.0, le=8.0, description="binomial passes that band-limit the first step"
     )
     smoothing_left: Fraction = Field(
-        0.1, description="share of them left at the last step; most are gone early"
+        0.1, description="share of passes left at the last step, by the cube of what is left to do"
     )
     plateau: int = Field(
         50, ge=0, description="an image that gained < 0.1 % in so many evaluations ends, 0 never"

@@ -26,8 +26,8 @@ def resolve_precision(config: Config) -> Config:
 
     That is ``mixed`` where products of bfloat16 have instructions of their own: AMX's tiles or
     AVX-512's pairs on x86 processors, tensor cores on CUDA devices from capability 8.0 on. With
-    ``style.softmax`` it never pays: an exponential makes errors of per cents of bfloat16's rounding
-    of large activations, and no step is found to lower the loss.
+    ``style.softmax`` it does not pay: the exponential enlarges bfloat16's rounding of large
+    activations, and for one image in four no step was found that lowers the loss.
     """
     if config.style.precision != "auto":
         return config
