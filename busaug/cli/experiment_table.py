@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 _SECTIONS = ("setting", "made", "metrics", "differences", "confusion", "leak", "claims")
+_QUALITY_SECTIONS = ("setting", "transfer", "speckle", "distances", "memory", "relevance")
 _FORMATS = ("terminal", "markdown", "csv", "html")
 _BY_SUFFIX = {".md": "markdown", ".csv": "csv", ".html": "html", ".htm": "html"}
 
@@ -31,7 +32,10 @@ def table(
     ] = None,
     section: Annotated[
         list[str] | None,
-        typer.Option(help=f"{', '.join(_SECTIONS)}; repeatable."),
+        typer.Option(
+            help=f"{', '.join(_SECTIONS)}; of a quality file {', '.join(_QUALITY_SECTIONS)}; "
+            "repeatable."
+        ),
     ] = None,
     baseline: Annotated[str, typer.Option(help="Arm that the others are compared with.")] = "none",
     replicates: Annotated[

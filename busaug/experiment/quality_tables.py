@@ -2,30 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from busaug.experiment.tables import UNDEFINED, Table
+from busaug.experiment.tables import UNDEFINED, Table, check_sections
 
 Row = Mapping[str, Any]
 
 
-def quality_tables(found: Row) -> list[Table]:
-    """Setting, speckle, distances, memorisation and localisation, as far as there are any."""
-    made = [_setting(found), _despeckling(found), _distances(found), _memory(found)]
-    return [table for table in (*made, _localisation(found)) if table.rows]
+def quality_tables(found: Row, sections: Sequence[str] = ()) -> list[Table]:
+    """The tables of a quality file, all that hold something or those of some ``SECTIONS``.
+
+    Raises InputError for an unknown section.
+    """
+    check_sections(sections, SECTIONS)
+    chosen = [SECTIONS[name] for name in SECTIONS if not sections or name in sections]
+    return [table for table in (make(found) for make in chosen) if table.rows]
 
 
 def _setting(found: Row) -> Table:
     images = ", ".join(f"{name} {count}" for name, count in found["images"].items())
+    splits = {
+        label: ", ".join(f"{split} {count}" for split, count in counts.items())
+        for label, counts in found.get("splits", {}).items()
+    }
     rows = (
         ("images", images),
+        *((f"real ones, {label}", counts) for label, counts in splits.items()),
         ("side", f"{found['size']} px"),
         ("features", f"ResNet-50, {found['weights']}, pooled"),
         ("explained", str(found["predictor"])),
         ("busaug", str(found["busaug"])),
     )
     return Table("Image quality", ("", ""), rows)
+
+
+def _transfer(found: Row) -> Table:
+    rows = tuple(
+        (
+            row["set"],
+            row["class"] or "all",
+            f"{row['accepted']} of {row['planned']}",
+            ", ".join(f"{reason} {count}" for reason, count in row["rejected"].items()),
+            str(row["lesions"]),
+            *(_spread(row[name], "max") for name in ("loss_left", "style_left")),
+            _range(row["ssim"]),
+            _spread(row["saturated"], "max"),
+        )
+        for row in found.get("transfer", ())
+    )
+    columns = (
+        "set",
+        "class",
+        "accepted",
+        "rejected",
+        "lesions compared",
+        "loss left",
+        "style left",
+        "SSIM to the content",
+        "newly saturated",
+    )
+    note = (
+        "Medians of the accepted, and in brackets the worst (of SSIM the lowest and highest). Left "
+        "is the loss, or the style distance, at the end over that of the content."
+    )
+    return Table("Style transfer", columns, rows, (note,), heads=2)
+
+
+def _spread(figure: Row | None, worst: str) -> str:
+    return "" if figure is None else f"{figure['median']:.3f} ({figure[worst]:.3f})"
+
+
+def _range(figure: Row | None) -> str:
+    if figure is None:
+        return ""
+    return f"{figure['median']:.3f} ({figure['min']:.3f} to {figure['max']:.3f})"
 
 
 def _despeckling(found: Row) -> Table:
@@ -111,3 +162,13 @@ def _with_before(row: Row, name: str) -> str:
 
 def _number(value: float | None, decimals: int = 3) -> str:
     return UNDEFINED if value is None else f"{value:.{decimals}f}"
+
+
+SECTIONS: Mapping[str, Callable[[Row], Table]] = {
+    "setting": _setting,
+    "transfer": _transfer,
+    "speckle": _despeckling,
+    "distances": _distances,
+    "memory": _memory,
+    "relevance": _localisation,
+}

@@ -48,15 +48,10 @@ def read_results(file: Path) -> Mapping[str, Any]:
 def tables_of(results: Mapping[str, Any], sections: Sequence[str] = ()) -> list[Table]:
     """The tables of a results file, all or those of some sections.
 
-    Raises InputError for an unknown section, and for any of a quality file, which has none.
+    Raises InputError for an unknown section.
     """
-    if results["format"] == QUALITY_FORMAT:
-        if sections:
-            raise InputError(
-                f"a quality file has no section {sections[0]!r}", remedy="Leave the sections out"
-            )
-        return quality_tables(results)
-    return tables(results, sections)
+    make = quality_tables if results["format"] == QUALITY_FORMAT else tables
+    return make(results, sections)
 
 
 def markdown(shown: Iterable[Table], *, level: int = 3) -> str:

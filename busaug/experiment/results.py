@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -21,8 +19,8 @@ from busaug.experiment.pools import SETS
 from busaug.experiment.statistics import Predictions
 from busaug.experiment.weighted import weighted_metrics
 from busaug.files import read_json, read_jsonl
+from busaug.quality.transfer import outcome
 
-_DIGITS = 6
 _AGREES = 1e-3
 """Between a metric as kept and as it follows from the predictions kept, which are rounded."""
 
@@ -111,16 +109,10 @@ def _made(
         folder = out / SETS / (arms.get(name) or {}).get("images", name)
         if not (folder / MANIFEST_FILE).is_file():
             continue
-        rows = list(Manifest(folder).rows())
-        accepted = [row for row in rows if row["accepted"]]
-        rejected = Counter(row["reason"].split(":")[0] for row in rows if not row["accepted"])
-        medians = {
-            figure: round(median(row[figure] for row in accepted), _DIGITS)
-            if accepted and all(figure in row for row in accepted)
-            else None
-            for figure in ("style_left", "ssim")
-        }
-        counts = {"planned": len(rows), "accepted": len(accepted), "rejected": dict(rejected)}
+        found = outcome(Manifest(folder).rows())
+        counts = {key: found[key] for key in ("planned", "accepted", "rejected")}
+        spreads = {figure: found[figure] for figure in ("style_left", "ssim")}
+        medians = {figure: spread and spread["median"] for figure, spread in spreads.items()}
         yield {"arm": name, **counts, **medians}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from busaug.classify.metrics import METRICS
@@ -48,13 +48,17 @@ def tables(results: Row, sections: Sequence[str] = ()) -> list[Table]:
 
     Raises InputError for an unknown section.
     """
-    for name in sections:
-        if name not in SECTIONS:
-            raise InputError(
-                f"unknown section {name!r}", remedy=f"Use some of {', '.join(SECTIONS)}"
-            )
+    check_sections(sections, SECTIONS)
     chosen = [name for name in SECTIONS if not sections or name in sections]
     return [table for name in chosen for table in SECTIONS[name](results) if table.rows]
+
+
+def check_sections(sections: Sequence[str], known: Iterable[str]) -> None:
+    """Raise InputError for a section that is not known."""
+    known = tuple(known)
+    for name in sections:
+        if name not in known:
+            raise InputError(f"unknown section {name!r}", remedy=f"Use some of {', '.join(known)}")
 
 
 def metric_name(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from busaug.quality.lesions import localisation
 from busaug.quality.memory import nearest
 from busaug.quality.speckle import Speckle, speckle
 from busaug.quality.spectrum import radial_spectrum, spectral_distance
+from busaug.quality.transfer import transfers
 from busaug.seeding import draw
 
 FORMAT = "busaug quality 1"
@@ -69,10 +71,20 @@ def measure(
         "predictor": predictor.name,
         "images": {"real": len(real.records)}
         | {name: len(catalog.records) for name, catalog in synthetic.items()},
+        "splits": _splits(real),
+        "transfer": transfers(synthetic),
         "despeckling": _despeckling(real, size, despeckling),
         "distances": [*_floor(own, size), *_distances(own, made, size)],
         "memory": [_memory(name, part, own, size) for name, part in made.items()],
         "localisation": localisation(real, synthetic, predictor, size),
+    }
+
+
+def _splits(catalog: Catalog) -> Row:
+    """Images of each class by split."""
+    return {
+        label: dict(sorted(Counter(r.split for r in catalog.of_class(label).records).items()))
+        for label in catalog.labels
     }
 
 
