@@ -57,7 +57,7 @@ def race(
                 found.append(time.perf_counter() - start)
         mine, theirs = (min(found) for found in times)
         ratio = theirs / mine
-        benchmark.extra_info["times_faster_than_reference"] = round(ratio, 2)
+        benchmark.extra_info["times_faster_than_reference"] = round(ratio, 3)
         summary(
             f"{request.node.name}: {1e3 * mine:.1f} ms, reference {1e3 * theirs:.1f} ms,"
             f" {ratio:.1f} times faster"

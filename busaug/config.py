@@ -183,7 +183,7 @@ class ComputeConfig(Section):
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     threads: int = Field(0, ge=0, le=1024, description="0 is resolved to the cores at hand")
     graphs: bool = Field(
-        False, description="on CUDA devices replay evaluations as a graph; not tried on one yet"
+        False, description="on CUDA devices replay each step as a graph; not tried on one yet"
     )
 
 

@@ -14,6 +14,7 @@ TOLERANCES: dict[str, float] = {
     "style target, float32": 1e-4,  # the loss is some hundredth of ||G||^2 + ||T||^2
     "preset losses, float32": 1e-4,  # float32 features through the network, squared differences
     "optimised alone and in a batch, absolute": 1e-5,  # sums in another order, thirty steps on
+    "L-BFGS directions, float64, relative": 1e-9,  # triangular systems for a recursion
     "sum of squares, float32": 1e-7,  # exact terms, double sums, one rounding to float32
     "sum of squares, float64": 1e-12,  # some hundred thousand additions in another order
     "Gaussian bandwidth": 0.02,  # drawn from some hundred pairs; the reference takes them all

@@ -27,9 +27,8 @@ from busaug.data.images import Extent
 from busaug.errors import InputError
 from busaug.seeding import key_digest, torch_draw
 from busaug.style.baselines import layer_weights, luma, mixed
-from busaug.style.captured import Captured
 from busaug.style.features import FeatureExtractor
-from busaug.style.minimum import Evaluate, Minimum
+from busaug.style.minimum import Minimum
 from busaug.style.objective import Losses, Objective
 from busaug.style.optimise import minimise
 from busaug.style.pyramid import carried, level_evaluations, reduced
@@ -147,8 +146,8 @@ class Engine:
             start = plain if coarser is None else contents.laid_over(carried(plain, *coarser))
             settings = style.model_copy(update={"iterations": count})
             with span("optimise"):
-                evaluate = self._evaluation(objective, start)
-                minimum = minimise(evaluate, start, settings, contents.overlays)
+                graph = self._repeatable(objective)
+                minimum = minimise(objective, start, settings, contents.overlays, graph=graph)
             coarser = (plain, minimum.images)
         if len(evaluations) > 1:
             # Falls are told from where the image began, not from what coarser levels gave.
@@ -207,11 +206,11 @@ class Engine:
             self.extractor, content, targets, style_weights, relevance, contents.kept, style.kernel
         )
 
-    def _evaluation(self, objective: Objective, start: Tensor) -> Evaluate:
-        """The objective for images like ``start``, as a CUDA graph where that is wanted."""
+    def _repeatable(self, objective: Objective) -> bool:
+        """Whether a step is to be a CUDA graph, which needs every evaluation to do the same."""
         # The Gaussian kernel draws other positions for every evaluation.
-        alike = start.device.type == "cuda" and objective.kernel != "gaussian"
-        return Captured(objective, start) if alike and self.config.compute.graphs else objective
+        alike = self.extractor.device.type == "cuda" and objective.kernel != "gaussian"
+        return alike and self.config.compute.graphs
 
     def _start(self, pairs: Sequence[Pair], contents: Images) -> Tensor:
         style, start = self.config.style, contents.pixels

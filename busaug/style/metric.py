@@ -6,7 +6,8 @@ L-BFGS can learn in a hundred evaluations. docs/method.md has the figures.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -26,33 +27,34 @@ _QUIETEST = 1e-3
 _BROAD = ((5, 1.0), (13, 1.5))
 
 
-def band_limit(images: Tensor, passes: float) -> Tensor:
-    """Binomial smoothing [1 2 1]/4 along both axes of (B, C, H, W), ``passes`` times.
+def band_limit(images: Tensor, parts: Sequence[Tensor | float]) -> Tensor:
+    """Binomial smoothing [1 2 1]/4 along both axes of (B, C, H, W), a pass for each of ``parts``.
 
     It has a zero at the highest frequency. A network that samples every second pixel cannot tell
     patterns there from others, and steps along the plain gradient print a fine checkerboard into
     dark regions. Scanners are band-limited too. With replicated borders the operator is symmetric,
-    as a preconditioner has to be. The fraction f of a pass is [f, 4 - 2f, f]/4, which leaves
+    as a preconditioner has to be. The part f of a pass (0 to 1) is [f, 4 - 2f, f]/4, which leaves
     1 - f of the highest frequency.
     """
-    whole = int(passes)
-    for part in (*(1.0 for _ in range(whole)), passes - whole):
-        if part > 0:
-            side, middle = 0.25 * part, 1 - 0.5 * part
-            padded = functional.pad(images, (1, 1, 0, 0), mode="replicate")
-            images = side * (padded[..., :-2] + padded[..., 2:]) + middle * images
-            padded = functional.pad(images, (0, 0, 1, 1), mode="replicate")
-            images = side * (padded[..., :-2, :] + padded[..., 2:, :]) + middle * images
+    for part in parts:
+        side, middle = 0.25 * part, 1 - 0.5 * part
+        padded = functional.pad(images, (1, 1, 0, 0), mode="replicate")
+        images = side * (padded[..., :-2] + padded[..., 2:]) + middle * images
+        padded = functional.pad(images, (0, 0, 1, 1), mode="replicate")
+        images = side * (padded[..., :-2, :] + padded[..., 2:, :]) + middle * images
     return images
 
 
-def smoothing_at(config: StyleConfig, progress: float) -> float:
-    """Passes of the filter after the share ``progress`` (0 to 1) of the evaluations.
+def smoothing_at(config: StyleConfig, progress: Tensor) -> Tensor:
+    """Parts of passes of the filter after the share ``progress`` (1,) of the evaluations.
 
-    They fall with the cube of what is left to do.
+    They fall with the cube of what is left to do. As many as there are at the start, later some of
+    zero, so that what is done with them never depends on a value.
     """
     left = config.smoothing_left
-    return config.smoothing * (left + (1 - left) * (1 - progress) ** 3)
+    passes = config.smoothing * (left + (1 - left) * (1 - progress) ** 3)
+    whole = torch.arange(math.ceil(config.smoothing), device=progress.device)
+    return (passes - whole).clamp(0.0, 1.0)
 
 
 class _Filter:
@@ -119,16 +121,20 @@ class Metric:
         self._broadened = Broadening(grad)
         self._around = _Filter(_window, grad)
         self._neighbours = self._around(movable).clamp_min(1e-30)
-        self._passes = config.smoothing
+        self._parts = smoothing_at(config, torch.zeros(1, dtype=torch.float64, device=grad.device))
         self._square = self._smooth(grad).square()
         self._diagonal = self._equaliser()
 
-    def update(self, grad: Tensor, taken: Tensor, progress: float) -> None:
-        """Learn from the gradients of the images ``taken`` (B, 1, 1, 1)."""
-        self._passes = smoothing_at(self._config, progress)
+    def update(self, grad: Tensor, taken: Tensor, progress: Tensor) -> None:
+        """Learn from the gradients of the images ``taken`` (B, 1, 1, 1).
+
+        ``progress`` (1,) is the share of the evaluations that is done. All state stays where it is
+        in memory, so that a CUDA graph may replay this.
+        """
+        self._parts.copy_(smoothing_at(self._config, progress))
         square = _MEMORY * self._square + (1 - _MEMORY) * self._smooth(grad).square()
-        self._square = torch.where(taken, square, self._square)
-        self._diagonal = self._equaliser()
+        self._square.copy_(torch.where(taken, square, self._square))
+        self._diagonal.copy_(self._equaliser())
 
     def __call__(self, values: Tensor) -> Tensor:
         """H0 values, (B, C, H, W); of both, what is where a pixel may move."""
@@ -150,4 +156,4 @@ class Metric:
         return equaliser
 
     def _smooth(self, values: Tensor) -> Tensor:
-        return band_limit(values, self._passes)
+        return band_limit(values, self._parts.unbind())

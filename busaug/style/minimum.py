@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from busaug.config import StyleConfig
 from busaug.style.objective import Losses
 
 Evaluate = Callable[[Tensor], tuple[Losses, Tensor]]
@@ -35,32 +36,50 @@ class Minimum:
 
 
 class Best:
-    """The best point seen by each image, and whether it is still looked for."""
+    """The best point seen by each image, and whether it is still looked for.
 
-    def __init__(self, images: Tensor, losses: Losses, plateau: int) -> None:
+    All state stays where it is in memory, so that a CUDA graph may replay ``offer``.
+    """
+
+    def __init__(self, images: Tensor, losses: Losses, config: StyleConfig) -> None:
+        """After the first of ``config.iterations`` evaluations."""
         self.images = images.clone()
-        self.initial = self.losses = losses
-        self.curve = [losses.total]
-        self._plateau = plateau
+        self.losses = losses.clone()
+        self._initial = losses.clone()
+        self._iterations, self._plateau = config.iterations, config.plateau
+        self._count = torch.ones(1, dtype=torch.int64, device=images.device)
+        self._curve = losses.total.new_zeros(config.iterations, len(losses.total))
+        self._curve[0] = losses.total
         self._active = torch.ones_like(losses.total, dtype=torch.bool)
 
-    def offer(self, images: Tensor, losses: Losses) -> None:
-        better = (losses.total < self.losses.total) & self._active  # False for NaN
-        self.images = torch.where(wide(better, images), images, self.images)
-        self.losses = losses.where(better, self.losses)
-        self.curve.append(self.losses.total)
-        if 0 < self._plateau < len(self.curve):
-            before = self.curve[-1 - self._plateau]
-            self._active &= before - self.losses.total > _PLATEAU_GAIN * before
-
     @property
-    def finished(self) -> bool:
-        """Whether every image is. Asked for once a plateau: a device has to be waited for."""
-        due = self._plateau > 0 and len(self.curve) % self._plateau == 0
+    def progress(self) -> Tensor:
+        """Share of the evaluations that is done, (1,), float64."""
+        return self._count.double() / self._iterations
+
+    def offer(self, images: Tensor, losses: Losses) -> None:
+        """The next evaluation."""
+        better = (losses.total < self.losses.total) & self._active  # False for NaN
+        self.images.copy_(torch.where(wide(better, images), images, self.images))
+        self.losses.take(losses, better)
+        self._curve.index_copy_(0, self._count, self.losses.total[None])
+        if self._plateau > 0:
+            earlier = (self._count - self._plateau).clamp_min(0)
+            before = self._curve.index_select(0, earlier)[0]
+            gained = before - self.losses.total > _PLATEAU_GAIN * before
+            self._active.logical_and_(gained | (self._count < self._plateau))
+        self._count.add_(1)
+
+    def finished(self, evaluations: int) -> bool:
+        """Whether every image is, after so many. Looked up once a plateau: a device has to be
+        waited for.
+        """
+        due = self._plateau > 0 and evaluations % self._plateau == 0
         return due and not bool(self._active.any())
 
     def minimum(self) -> Minimum:
-        return Minimum(self.images, self.initial, self.losses, self.curve)
+        curve = list(self._curve[: int(self._count)])
+        return Minimum(self.images, self._initial, self.losses, curve)
 
 
 def wide(flags: Tensor, like: Tensor) -> Tensor:

@@ -44,14 +44,14 @@ class Losses:
     def clone(self) -> Losses:
         return Losses(self.content.clone(), self.layers.clone(), self.total.clone())
 
-    def where(self, keep: Tensor, other: Losses) -> Losses:
-        """These losses for the images ``keep`` (B,), the other's for the rest."""
-        pairs = zip(
-            (self.content, self.layers, self.total),
-            (other.content, other.layers, other.total),
-            strict=True,
-        )
-        return Losses(*(torch.where(keep, mine, theirs) for mine, theirs in pairs))
+    def take(self, other: Losses, images: Tensor) -> None:
+        """Overwrite the losses of some images (B,) with the other's."""
+        for mine, theirs in (
+            (self.content, other.content),
+            (self.layers, other.layers),
+            (self.total, other.total),
+        ):
+            mine.copy_(torch.where(images, theirs, mine))
 
 
 @dataclasses.dataclass(frozen=True)

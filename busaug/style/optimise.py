@@ -9,55 +9,37 @@ band-limited (``band_limit``). docs/optimiser.md has the measured comparison beh
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from busaug.config import StyleConfig
-from busaug.style.lbfgs import lbfgs
-from busaug.style.metric import band_limit, smoothing_at
-from busaug.style.minimum import Best, Evaluate, Minimum
-from busaug.trace import span
+from busaug.style.adam import Adam
+from busaug.style.captured import Captured
+from busaug.style.lbfgs import Lbfgs
+from busaug.style.minimum import Evaluate, Minimum
 
 
 def minimise(
-    evaluate: Evaluate, start: Tensor, config: StyleConfig, pinned: Tensor | None = None
+    evaluate: Evaluate,
+    start: Tensor,
+    config: StyleConfig,
+    pinned: Tensor | None = None,
+    *,
+    graph: bool = False,
 ) -> Minimum:
     """Minimise from ``start`` (B, C, H, W) with the optimiser and evaluations of ``config``.
 
-    Pixels marked in ``pinned`` (B, 1, H, W), bool, stay as they are in ``start``.
+    Pixels marked in ``pinned`` (B, 1, H, W), bool, stay as they are in ``start``. With ``graph`` a
+    step is one CUDA graph: ``evaluate`` must then do the same for all images.
     """
-    method = lbfgs if config.optimiser == "lbfgs" else adam
+    method = Lbfgs if config.optimiser == "lbfgs" else Adam
     movable = (
         torch.ones_like(start) if pinned is None else (~pinned).to(start.dtype).expand_as(start)
     )
-    return method(evaluate, start.clamp(0.0, 1.0), movable, config)
-
-
-def adam(evaluate: Evaluate, start: Tensor, movable: Tensor, config: StyleConfig) -> Minimum:
-    """Adam (Kingma & Ba 2015) with a cosine from ``step`` to ``decay`` of it, clamped each step.
-
-    With S = ``band_limit`` it runs on variables u with x = S u, whose gradient is S grad.
-    """
-    beta1, beta2, tiny = 0.9, 0.999, 1e-8
-    images, mean, square = start, torch.zeros_like(start), torch.zeros_like(start)
-    losses, grad = evaluate(images)
-    best = Best(images, losses, config.plateau)
-    steps = config.iterations - 1
-    for t in range(1, steps + 1):
-        if best.finished:
+    search = method(evaluate, start.clamp(0.0, 1.0), movable, config)
+    step = Captured(search.step, start.device) if graph else search.step
+    for evaluations in range(1, config.iterations):
+        if search.best.finished(evaluations):
             break
-        with span("step"):
-            passes = smoothing_at(config, t / config.iterations)
-            grad = band_limit(grad * movable, passes)
-            mean = beta1 * mean + (1 - beta1) * grad
-            square = beta2 * square + (1 - beta2) * grad.square()
-            cosine = 0.5 * (1 + math.cos(math.pi * (t - 1) / max(steps - 1, 1)))
-            rate = config.step * (config.decay + (1 - config.decay) * cosine)
-            direction = (mean / (1 - beta1**t)) / ((square / (1 - beta2**t)).sqrt() + tiny)
-            step = rate * movable * band_limit(direction, passes)
-            images = (images - step).clamp(0.0, 1.0)
-        losses, grad = evaluate(images)
-        best.offer(images, losses)
-    return best.minimum()
+        step()
+    return search.best.minimum()
