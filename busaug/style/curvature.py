@@ -95,9 +95,10 @@ def _rows(images: Tensor) -> Tensor:
 def _dots(pairs: Tensor, row: Tensor) -> Tensor:
     """Inner products (B, slots) of (B, slots, N) with (B, 1, N).
 
-    As a matrix product the result of one image would depend on how many there are.
+    The other way round, pairs times a column, the result of an image by itself is not that of the
+    same image in a batch.
     """
-    return (pairs * row).sum(dim=2)
+    return torch.bmm(row, pairs.mT)[:, 0]
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
