@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from busaug.augment.cache import TensorCache
@@ -53,8 +52,7 @@ class RelevanceMaps:
 
     def _compute(self, record: Record, gray: Tensor) -> Tensor:
         with span("relevance"):
-            target = self._predictor.target(record)
-            targets = None if target is None else torch.tensor([target])
+            targets = self._predictor.targets(record)
             result = self._model(self._predictor.inputs(_limited(gray[None].cpu())), targets)
             spatial = spatial_relevance(result.layers[_LAYER])[0]
         return content_weights(spatial, self._config.relevance, self._config.seed, record.sha256)

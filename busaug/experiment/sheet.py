@@ -141,8 +141,7 @@ def _line(
 def _relevance(
     predictor: Predictor, model: RelevanceModel, record: Record, image: FloatImage
 ) -> FloatImage:
-    wanted = predictor.target(record)
-    targets = None if wanted is None else torch.tensor([wanted])
+    targets = predictor.targets(record)
     found = model(predictor.inputs(torch.from_numpy(image)[None, None].float()), targets)
     relevance: FloatImage = found.pixels[0].sum(dim=0).numpy()
     return relevance

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from busaug.data.catalog import Record
@@ -54,6 +55,11 @@ class Predictor:
                 remedy=f"Use a classifier trained on it (this one knows {self.info.classes})",
             )
         return self.info.classes.index(record.label)
+
+    def targets(self, record: Record) -> Tensor | None:
+        """The same as relevance models take it, for a batch of this image: (1,), int64, or None."""
+        target = self.target(record)
+        return None if target is None else torch.tensor([target])
 
     def class_name(self, index: int) -> str:
         """The class of a logit; of an unnamed one its number."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from busaug import console
@@ -71,8 +70,7 @@ def _measure(predictor: Predictor) -> Callable[[Record, Tensor, Tensor], Found]:
 
     def found(record: Record, image: Tensor, lesion: Tensor) -> Found:
         inputs = predictor.inputs(image)
-        wanted = predictor.target(record)
-        targets = None if wanted is None else torch.tensor([wanted])
+        targets = predictor.targets(record)
         maps: dict[str, Tensor] = {
             rule: model(inputs, targets).pixels[0].sum(dim=0) for rule, model in models.items()
         }
