@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from busaug import __version__
 from busaug.config import canonical_hash
+from busaug.console import warn
 from busaug.errors import OutputError
 from busaug.files import explain_write_errors, read_json, write_json
 
@@ -90,6 +91,11 @@ def open_run(
         raise OutputError(
             f"{path} already holds this run",
             remedy="Say --resume if-possible, or choose another folder",
+        )
+    if (version := before.get("busaug")) != __version__:
+        warn(
+            f"{path} was begun by busaug {version}, this is {__version__}: what is there stays, "
+            "what comes may differ"
         )
     return run
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from busaug.errors import OutputError
-from busaug.files import atomic_file, atomic_folder, write_json, write_text
+from busaug.files import atomic_file, atomic_folder, read_json, write_json, write_text
 from busaug.runfolder import open_run, read_run
 from busaug.seeding import draw, key_digest
 
@@ -90,6 +90,18 @@ def test_a_run_folder_knows_its_run(tmp_path: Path) -> None:
         open_run(out, "augment", changed, resume="if-possible")
     with pytest.raises(OutputError, match="a run of 'busaug augment', not of 'busaug train'"):
         open_run(out, "train", identity, resume="if-possible")
+
+
+def test_a_run_of_another_version_is_continued_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_run(tmp_path, "augment", {})
+    record = read_json(tmp_path / "run.json")
+    write_json(tmp_path / "run.json", record | {"busaug": "0.0.1"})
+    assert capsys.readouterr().err == ""
+    open_run(tmp_path, "augment", {}, resume="if-possible")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "was begun by busaug 0.0.1" in said
 
 
 def test_foreign_folders_and_files_are_refused(tmp_path: Path) -> None:
