@@ -14,7 +14,7 @@ def quality(
     catalog: CatalogFolder,
     synthetic: Annotated[
         list[Path] | None,
-        typer.Option(help="Catalog of synthetic images made from it; repeatable."),
+        typer.Argument(metavar="[SET]...", help="Catalogs of synthetic images made from it."),
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Keep all figures in this JSON file.")] = None,
     weights: WeightsSource = None,
@@ -48,9 +48,7 @@ def quality(
     for path in synthetic or ():
         name = path.resolve().name
         if name in made:
-            raise InputError(
-                f"two --synthetic folders are called {name!r}", remedy="Rename one of them"
-            )
+            raise InputError(f"two sets are called {name!r}", remedy="Rename one of them")
         made[name] = Catalog.load(path)
     chosen = resolve_weights(weights, seed=resolved.seed)
     predictor = load_predictor(explainer) if explainer else imagenet_predictor(chosen)

@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 _SECTIONS = ("setting", "made", "metrics", "differences", "confusion", "leak", "claims")
-_QUALITY_SECTIONS = ("setting", "transfer", "speckle", "distances", "memory", "relevance")
+_QUALITY_SECTIONS = (
+    *("setting", "transfer", "transfer-by-class"),
+    *("speckle", "distances", "memory", "relevance"),
+)
 _FORMATS = ("terminal", "markdown", "csv", "html")
 _BY_SUFFIX = {".md": "markdown", ".csv": "csv", ".html": "html", ".htm": "html"}
 

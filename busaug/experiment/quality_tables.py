@@ -38,22 +38,30 @@ def _setting(found: Row) -> Table:
 
 
 def _transfer(found: Row) -> Table:
+    rows = [row for row in found.get("transfer", ()) if row["class"] is None]
+    return _transfers("Style transfer", rows, ("set",))
+
+
+def _transfer_by_class(found: Row) -> Table:
+    rows = [row for row in found.get("transfer", ()) if row["class"] is not None]
+    return _transfers("Style transfer by class", rows, ("set", "class"))
+
+
+def _transfers(title: str, found: Sequence[Row], heads: tuple[str, ...]) -> Table:
     rows = tuple(
         (
-            row["set"],
-            row["class"] or "all",
+            *(row[name] for name in heads),
             f"{row['accepted']} of {row['planned']}",
             ", ".join(f"{reason} {count}" for reason, count in row["rejected"].items()),
             str(row["lesions"]),
-            *(_spread(row[name], "max") for name in ("loss_left", "style_left")),
+            *(_spread(row[name]) for name in ("loss_left", "style_left")),
             _range(row["ssim"]),
-            _spread(row["saturated"], "max"),
+            _share(row["saturated"]),
         )
-        for row in found.get("transfer", ())
+        for row in found
     )
     columns = (
-        "set",
-        "class",
+        *heads,
         "accepted",
         "rejected",
         "lesions compared",
@@ -66,11 +74,15 @@ def _transfer(found: Row) -> Table:
         "Medians of the accepted, and in brackets the worst (of SSIM the lowest and highest). Left "
         "is the loss, or the style distance, at the end over that of the content."
     )
-    return Table("Style transfer", columns, rows, (note,), heads=2)
+    return Table(title, columns, rows, (note,), heads=len(heads))
 
 
-def _spread(figure: Row | None, worst: str) -> str:
-    return "" if figure is None else f"{figure['median']:.3f} ({figure[worst]:.3f})"
+def _spread(figure: Row | None) -> str:
+    return "" if figure is None else f"{figure['median']:.3f} ({figure['max']:.3f})"
+
+
+def _share(figure: Row | None) -> str:
+    return "" if figure is None else f"{figure['median']:.1%} ({figure['max']:.1%})"
 
 
 def _range(figure: Row | None) -> str:
@@ -167,6 +179,7 @@ def _number(value: float | None, decimals: int = 3) -> str:
 SECTIONS: Mapping[str, Callable[[Row], Table]] = {
     "setting": _setting,
     "transfer": _transfer,
+    "transfer-by-class": _transfer_by_class,
     "speckle": _despeckling,
     "distances": _distances,
     "memory": _memory,

@@ -61,7 +61,7 @@ def found(real: Catalog, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         write_jsonl(folder / name / "manifest.jsonl", rows)
     save = folder / "quality.json"
     command = ["experiment", "quality", str(real.root), "--weights", "random", "--size", str(SIZE)]
-    command += ["--synthetic", str(folder / "same"), "--synthetic", str(folder / "stolen")]
+    command += [str(folder / "same"), str(folder / "stolen")]
     command += ["--save", str(save), "--set", "srad.scales=2"]
     result = CliRunner().invoke(app, command, catch_exceptions=False)
     assert "Memorisation" in result.stdout
@@ -130,8 +130,8 @@ def test_relevance_is_compared_with_that_of_the_contents(found: dict[str, Any]) 
 
 
 def test_two_sets_of_one_name_are_refused(real: Catalog) -> None:
-    twice = ["--synthetic", str(real.root), "--synthetic", str(real.root)]
-    command = ["experiment", "quality", str(real.root), "--weights", "random", *twice]
+    catalogs = [str(real.root)] * 3
+    command = ["experiment", "quality", *catalogs, "--weights", "random"]
     result = CliRunner().invoke(app, command)
     assert result.exit_code != 0
     assert "are called" in str(result.exception)

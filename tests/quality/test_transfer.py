@@ -37,6 +37,9 @@ ROWS = [
 ]
 
 
+_TABLES = ("transfer", "transfer-by-class")
+
+
 def test_figures_are_of_the_accepted_and_counts_of_all() -> None:
     found = outcome(ROWS)
     assert (found["planned"], found["accepted"], found["lesions"]) == (5, 3, 3)
@@ -72,6 +75,7 @@ def test_each_set_and_class_has_a_row(tmp_path: Path) -> None:
     benign, malignant = found[1:]
     assert (benign["planned"], benign["accepted"], benign["lesions"]) == (4, 2, 3)
     assert (malignant["planned"], malignant["accepted"], malignant["rejected"]) == (1, 1, {})
-    text = markdown([SECTIONS["transfer"]({"transfer": found})])
-    shown = "0.250 (0.500) | 0.125 (0.250) | 0.750 (0.500 to 0.875) | 0.007 (0.009)"
-    assert f"| made | all | 3 of 5 | lesion changed 1, unreadable 1 | 3 | {shown} |" in text
+    table, classes = (SECTIONS[name]({"transfer": found}) for name in _TABLES)
+    shown = "0.250 (0.500) | 0.125 (0.250) | 0.750 (0.500 to 0.875) | 0.8% (0.9%)"
+    assert f"| made | 3 of 5 | lesion changed 1, unreadable 1 | 3 | {shown} |" in markdown([table])
+    assert "| made | malignant | 1 of 1 |  | 0 | 0.250 (0.250) |" in markdown([classes])
