@@ -85,7 +85,7 @@ def table(docs: Path) -> list[str]:
 def _speed_rows(times_faster: Mapping[str, float]) -> list[Row]:
     def ratios(test: str, precision: str) -> list[float]:
         threads = ("one thread", "two threads")
-        return [times_faster[f"{test}[{each}-{precision}]"] for each in threads]
+        return [times_faster[f"{test}[{precision}-{each}]"] for each in threads]
 
     steps = {p: [1 / x for x in ratios("test_step", p)] for p in _CURVES}
     loops = {p: ratios("test_against_a_plain_loop", p) for p in _CURVES}

@@ -80,7 +80,7 @@ def test_bars_that_are_missed_are_told(benchmark_module: Benchmark) -> None:
 
 
 def test_ratios_are_taken_from_a_file_of_the_benchmarks(benchmark_module: Benchmark) -> None:
-    name = "test_step[one thread-single]"
+    name = "test_step[single-one thread]"
     row = {"name": name, "extra_info": {"times_faster_than_reference": 0.8}}
     found = benchmark_module("bars").speed(
         {
