@@ -11,6 +11,7 @@ from busaug.augment.manifest import MANIFEST_FILE, Manifest
 from busaug.data.catalog import Catalog
 
 _DIGITS = 6
+_OF_A_PLAN = {"class", "accepted", "reason"}
 
 Row = dict[str, Any]
 
@@ -35,7 +36,7 @@ def _planned(catalog: Catalog) -> list[Row]:
     manifest = Manifest(catalog.root)
     if not (catalog.root / MANIFEST_FILE).is_file():
         return []
-    return [row for row in manifest.rows() if "accepted" in row]
+    return [row for row in manifest.rows() if row.keys() >= _OF_A_PLAN]
 
 
 def outcome(rows: Iterable[Mapping[str, Any]]) -> Row:

@@ -1,7 +1,7 @@
 """The metric of steps: what the gradient of a style loss is preconditioned by.
 
 Curvature differs between frequencies and between parts of a picture by far more than the pairs of
-L-BFGS can learn in a hundred evaluations. docs/method.md has the figures.
+L-BFGS can learn in a hundred evaluations (docs/method.md).
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def test_a_figure_that_an_accepted_image_lacks_is_not_told() -> None:
 def test_each_set_and_class_has_a_row(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "made/manifest.jsonl", ROWS)
     (tmp_path / "copied").mkdir()
-    write_jsonl(tmp_path / "listed/manifest.jsonl", [{"id": "a", "content": "a"}])
+    write_jsonl(tmp_path / "listed/manifest.jsonl", [{"id": "a"}, {"accepted": True}])
     sets = {name: Catalog(tmp_path / name, ()) for name in ("made", "copied", "listed")}
     found = transfers(sets)
     assert [(each["set"], each["class"]) for each in found] == [
