@@ -1,200 +1,62 @@
-"""The engine's bars and what was measured of each: the table of docs/engine.md.
+"""What the pages that set figures beside their bars have in common.
 
-    pytest benchmarks/test_engine.py --benchmark-enable --benchmark-json FILE
-    python benchmarks/bars.py [--speed FILE]
-
-With --speed the ratios of that file are kept in docs/engine.json first. All other figures are from
-the results of ``loss_curves.py``, ``resolution.py`` and ``busaug experiment quality`` in docs.
+Ratios come from files of pytest-benchmark, one for each run of the same tests, and are kept in a
+file of docs; a page has its table between two marks.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import median, quantiles
 from typing import Any
-
-from loss_curves import mark
-
-from busaug.files import write_json, write_text
-
-DOCS = Path(__file__).parents[1] / "docs"
-_BLOCK = re.compile(r"(<!-- bars -->\n).*?(<!-- end of bars -->)", re.DOTALL)
-# The accepted share, what may be left of the style distance, and the SSIM that is wanted.
-_ACCEPTED, _LEFT, _SSIM = 0.95, 0.30, (0.5, 0.95)
-_STEP, _LOOP, _EVALUATIONS, _SOONER, _MEMORY_GIB = 1.25, 1.8, 250, 6.0, 16.0
-
-_CURVES = {"mixed": "loss-curves.json", "single": "loss-curves-single.json"}
 
 Results = Mapping[str, Any]
 Row = tuple[str, str, str]
+"""Figure, bar, measured."""
+
+DOCS = Path(__file__).parents[1] / "docs"
+_BLOCK = re.compile(r"(<!-- bars -->\n).*?(<!-- end of bars -->)", re.DOTALL)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--speed", type=Path, help="of pytest-benchmark")
-    arguments = parser.parse_args()
-    if arguments.speed:
-        write_json(DOCS / "engine.json", speed(json.loads(arguments.speed.read_text())))
-    page = DOCS / "engine.md"
-    write_text(page, updated(page.read_text(encoding="utf-8"), DOCS))
-
-
-def speed(found: Results) -> Results:
-    """The ratios of a file of pytest-benchmark, by test, threads and precision."""
-    ratios = {
-        each["name"]: each["extra_info"]["times_faster_than_reference"]
-        for each in found["benchmarks"]
-    }
-    machine = found["machine_info"]["cpu"]
+def kept(files: Sequence[Path]) -> dict[str, Any]:
+    """Of every test its ``extra_info``, key by key a list over the runs; processor and date."""
+    runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    names = [[test["name"] for test in run["benchmarks"]] for run in runs]
+    if any(others != names[0] for others in names):
+        raise SystemExit("the files are of different tests: repeat the same command")
+    tests: dict[str, dict[str, list[Any]]] = {name: {} for name in names[0]}
+    for run in runs:
+        for test in run["benchmarks"]:
+            for key, value in test["extra_info"].items():
+                tests[test["name"]].setdefault(key, []).append(value)
     return {
-        "processor": machine.get("brand_raw", "unknown"),
-        "date": found["datetime"][:10],
-        "times_faster": ratios,
+        "processor": runs[0]["machine_info"]["cpu"].get("brand_raw", "unknown"),
+        "date": runs[0]["datetime"][:10],
+        "tests": tests,
     }
 
 
-def updated(document: str, docs: Path) -> str:
-    """The document with the table made anew from the results in ``docs``."""
-    lines = "\n".join(table(docs))
-    made, count = _BLOCK.subn(lambda block: f"{block[1]}\n{lines}\n\n{block[2]}", document)
-    assert count == 1, "docs/engine.md has lost its marks"
-    return made
-
-
-def table(docs: Path) -> list[str]:
-    def read(name: str) -> Results:
-        return dict(json.loads((docs / name).read_text(encoding="utf-8")))
-
-    rows = [
-        *_speed_rows(read("engine.json")["times_faster"]),
-        *_curve_rows({p: read(f) for p, f in _CURVES.items()}),
-        *_run_rows(read("results/augmented.json")["transfer"][0]),
-        _memory_row(read("resolution.json")["large"]),
-        ("image-evaluations a second on a device", "25 % of its floor", "not tried"),
-    ]
+def table(rows: Sequence[Row]) -> list[str]:
+    """As Markdown."""
     cells = [("figure", "bar", "measured; bold where the bar is missed"), ("---",) * 3, *rows]
     return ["| " + " | ".join(row) + " |" for row in cells]
 
 
-def _speed_rows(times_faster: Mapping[str, float]) -> list[Row]:
-    def ratios(test: str, precision: str) -> list[float]:
-        threads = ("one thread", "two threads")
-        return [times_faster[f"{test}[{precision}-{each}]"] for each in threads]
-
-    steps = {p: [1 / x for x in ratios("test_step", p)] for p in _CURVES}
-    loops = {p: ratios("test_against_a_plain_loop", p) for p in _CURVES}
-    bare = [loop * step for loop, step in zip(loops["single"], steps["single"], strict=True)]
-    return [
-        (
-            "a step (evaluation and optimiser) in times of the bare forward pass and input "
-            "gradient of the same network in float32; 160², batch 8; one thread, two threads",
-            f"≤ {_STEP}",
-            "; ".join(f"{p} {_all(values, lambda x: x <= _STEP)}" for p, values in steps.items()),
-        ),
-        (
-            "image-evaluations a second, in times of a plain loop over images on the same network "
-            "and losses in float32; the same",
-            f"≥ {_LOOP}",
-            "; ".join(f"{p} {_all(values, lambda x: x >= _LOOP)}" for p, values in loops.items())
-            + f" (the bare pass in float32 by itself: {', '.join(f'{x:.2f}' for x in bare)})",
-        ),
-    ]
+def updated(document: str, lines: Sequence[str]) -> str:
+    """The page with ``lines`` between its marks."""
+    text = "\n".join(lines)
+    made, count = _BLOCK.subn(lambda block: f"{block[1]}\n{text}\n\n{block[2]}", document)
+    if count != 1:
+        raise SystemExit("the page has lost its marks <!-- bars --> and <!-- end of bars -->")
+    return made
 
 
-def _curve_rows(curves: Mapping[str, Results]) -> list[Row]:
-    some = next(iter(curves.values()))
-    return [
-        (
-            "evaluations to the loss that plain Adam has after 1000, its best step; median of "
-            f"{some['pairs']} pairs at {some['size']}²",
-            f"≤ {_EVALUATIONS}",
-            ". ".join(f"{p.capitalize()}: {_soon(found)}" for p, found in curves.items()),
-        ),
-        (
-            "... in wall time",
-            f"{_SOONER:g} times sooner",
-            "; ".join(f"{p} {_sooner(found)}" for p, found in curves.items()),
-        ),
-    ]
+def marked(values: Sequence[float], met: Callable[[float], bool], form: str = ".2f") -> str:
+    """The values, bold where the bar is not met."""
+    return ", ".join(bold(format(value, form), met(value)) for value in values)
 
 
-def _run_rows(whole: Results) -> list[Row]:
-    share = whole["accepted"] / whole["planned"]
-    left, ssim = whole["style_left"]["median"], whole["ssim"]["median"]
-    low, high = _SSIM
-    return [
-        (
-            f"accepted, default configuration, {whole['planned']} contents",
-            f"≥ {_ACCEPTED:.0%}",
-            _bold(f"{share:.1%}", share >= _ACCEPTED),
-        ),
-        (
-            "style distance left, SSIM, medians of these",
-            f"≤ {_LEFT}, {low} to {high}",
-            f"{_bold(f'{left:.3f}', left <= _LEFT)}, {_bold(f'{ssim:.3f}', low <= ssim <= high)}",
-        ),
-    ]
-
-
-def _memory_row(large: Results) -> Row:
-    return (
-        f"peak memory, one image of {large['size']}²",
-        f"≤ {_MEMORY_GIB:g} GiB",
-        _bold(f"{large['peak_gib']:.1f} GiB", large["peak_gib"] <= _MEMORY_GIB),
-    )
-
-
-_LONGER = "default, 300 evaluations"
-
-
-def _soon(results: Results) -> str:
-    """After how many evaluations the mark is reached, and how far off the default ends."""
-    _, goals = mark(dict(results))
-    arm = results["arms"]["default"]
-    left = [end / goal for end, goal in zip(arm["ends"], goals, strict=True)]
-    low, _, high = quantiles(left, n=4, method="inclusive")
-    by = sum(count is not None for count in arm["reached"])
-    reached = _reached(results)
-    when = "not reached" if reached is None else f"{reached:.0f}"
-    return (
-        f"{_bold(when, reached is not None and reached <= _EVALUATIONS)}; after "
-        f"{arm['evaluations']} at {median(left):.3f} of it (quartiles {low:.3f}, {high:.3f}), "
-        f"{by} of {len(left)} pairs there"
-    )
-
-
-def _sooner(results: Results) -> str:
-    reached = _reached(results)
-    if reached is None:
-        return _bold("not reached", False)
-    cost = results["seconds"]
-    plain = results["arms"][mark(dict(results))[0]]["evaluations"]
-    times = plain * cost["plain loop"] / (reached * cost["engine"])
-    return _bold(f"{times:.1f}", times >= _SOONER)
-
-
-def _reached(results: Results) -> float | None:
-    """The median over pairs, of the longer run where the default's evaluations do not do."""
-    for name in ("default", _LONGER):
-        counts = [float("inf") if c is None else c for c in results["arms"][name]["reached"]]
-        if (middle := median(counts)) < float("inf"):
-            return middle
-    return None
-
-
-def _all(values: list[float], met: Callable[[float], bool]) -> str:
-    return ", ".join(_bold(f"{value:.2f}", met(value)) for value in values)
-
-
-def _bold(text: str, met: bool) -> str:
+def bold(text: str, met: bool) -> str:
     return text if met else f"**{text}**"
-
-
-if __name__ == "__main__":
-    main()

@@ -58,6 +58,7 @@ def race(
         mine, theirs = (min(found) for found in times)
         ratio = theirs / mine
         benchmark.extra_info["times_faster_than_reference"] = round(ratio, 3)
+        benchmark.extra_info["milliseconds"] = round(1e3 * mine, 2)
         summary(
             f"{request.node.name}: {1e3 * mine:.1f} ms, reference {1e3 * theirs:.1f} ms,"
             f" {ratio:.1f} times faster"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,14 +54,15 @@ def test_resolution(benchmark_module: Benchmark) -> None:
     assert render(results("resolution.json")) == page("resolution.md")
 
 
-def test_the_bars_of_the_engine(benchmark_module: Benchmark) -> None:
-    text = page("engine.md")
-    assert benchmark_module("bars").updated(text, DOCS) == text
+@pytest.mark.parametrize("name", ["engine", "kernel"])
+def test_bars(benchmark_module: Benchmark, name: str) -> None:
+    text = page({"engine": "engine.md", "kernel": "kernels.md"}[name])
+    assert benchmark_module(f"{name}_bars").updated(text, DOCS) == text
 
 
 def test_bars_that_are_missed_are_told(benchmark_module: Benchmark) -> None:
     """Of two pairs one reaches the mark after three evaluations, the other never or after nine."""
-    bars = benchmark_module("bars")
+    bars = benchmark_module("engine_bars")
     arms = {
         "plain Adam 0.005": {"evaluations": 1000, "ends": [0.25, 0.5]},
         "default": {"evaluations": 4, "ends": [0.2, 0.6], "reached": [3, None]},
@@ -79,14 +80,43 @@ def test_bars_that_are_missed_are_told(benchmark_module: Benchmark) -> None:
     assert bars._sooner(found) == "**not reached**"
 
 
-def test_ratios_are_taken_from_a_file_of_the_benchmarks(benchmark_module: Benchmark) -> None:
-    name = "test_step[single-one thread]"
-    row = {"name": name, "extra_info": {"times_faster_than_reference": 0.8}}
-    found = benchmark_module("bars").speed(
-        {
-            "machine_info": {"cpu": {"brand_raw": "A CPU"}},
-            "datetime": "2026-01-02T03:04:05+00:00",
-            "benchmarks": [row],
-        }
+def run_file(path: Path, ratio: float, names: Sequence[str] = ("test_step[single]",)) -> Path:
+    """As pytest-benchmark writes it."""
+    path.write_text(
+        json.dumps(
+            {
+                "machine_info": {"cpu": {"brand_raw": "A CPU"}},
+                "datetime": "2026-01-02T03:04:05+00:00",
+                "benchmarks": [
+                    {"name": name, "stats": {}, "extra_info": {"times_faster": ratio}}
+                    for name in names
+                ],
+            }
+        ),
+        encoding="utf-8",
     )
-    assert found == {"processor": "A CPU", "date": "2026-01-02", "times_faster": {name: 0.8}}
+    return path
+
+
+def test_figures_are_taken_from_runs_of_the_benchmarks(
+    benchmark_module: Benchmark, tmp_path: Path
+) -> None:
+    files = [run_file(tmp_path / f"{ratio}.json", ratio) for ratio in (0.8, 0.9)]
+    assert benchmark_module("bars").kept(files) == {
+        "processor": "A CPU",
+        "date": "2026-01-02",
+        "tests": {"test_step[single]": {"times_faster": [0.8, 0.9]}},
+    }
+
+
+def test_runs_of_different_tests_are_not_mixed(benchmark_module: Benchmark, tmp_path: Path) -> None:
+    files = [run_file(tmp_path / "a.json", 0.8), run_file(tmp_path / "b.json", 0.8, ["test_other"])]
+    with pytest.raises(SystemExit, match="different tests"):
+        benchmark_module("bars").kept(files)
+
+
+def test_figures_of_the_kernels_are_set_beside_their_bars(benchmark_module: Benchmark) -> None:
+    runs = benchmark_module("kernel_bars")._runs
+    assert runs([36.0, 34.0, 30.0], lambda x: x >= 35, ".0f") == "**34** (30 to 36)"
+    assert runs([36.0, 35.9], lambda x: x >= 35, ".0f") == "36"
+    assert runs([1.5], lambda x: x <= 1.6) == "1.50"

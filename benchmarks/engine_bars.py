@@ -1,0 +1,167 @@
+"""The engine's bars and what was measured of each: the table of docs/engine.md.
+
+    pytest benchmarks/test_engine.py --benchmark-enable --benchmark-json FILE
+    python benchmarks/engine_bars.py [--speed FILE]
+
+With --speed the ratios of that file are kept in docs/engine.json first. All other figures are from
+the results of ``loss_curves.py``, ``resolution.py`` and ``busaug experiment quality`` in docs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median, quantiles
+
+import bars
+from bars import DOCS, Results, Row, bold, marked
+from loss_curves import mark
+
+from busaug.files import write_json, write_text
+
+# The accepted share, what may be left of the style distance, and the SSIM that is wanted.
+_ACCEPTED, _LEFT, _SSIM = 0.95, 0.30, (0.5, 0.95)
+_STEP, _LOOP, _EVALUATIONS, _SOONER, _MEMORY_GIB = 1.25, 1.8, 250, 6.0, 16.0
+
+_CURVES = {"mixed": "loss-curves.json", "single": "loss-curves-single.json"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--speed", type=Path, help="of pytest-benchmark")
+    arguments = parser.parse_args()
+    if arguments.speed:
+        write_json(DOCS / "engine.json", bars.kept([arguments.speed]))
+    page = DOCS / "engine.md"
+    write_text(page, updated(page.read_text(encoding="utf-8"), DOCS))
+
+
+def updated(document: str, docs: Path) -> str:
+    """The document with the table made anew from the results in ``docs``."""
+
+    def read(name: str) -> Results:
+        return dict(json.loads((docs / name).read_text(encoding="utf-8")))
+
+    rows = [
+        *_speed_rows(read("engine.json")["tests"]),
+        *_curve_rows({p: read(f) for p, f in _CURVES.items()}),
+        *_run_rows(read("results/augmented.json")["transfer"][0]),
+        _memory_row(read("resolution.json")["large"]),
+        ("image-evaluations a second on a device", "25 % of its floor", "not tried"),
+    ]
+    return bars.updated(document, bars.table(rows))
+
+
+def _speed_rows(tests: Mapping[str, Results]) -> list[Row]:
+    def ratios(test: str, precision: str) -> list[float]:
+        threads = ("one thread", "two threads")
+        found = [tests[f"{test}[{precision}-{each}]"] for each in threads]
+        return [test["times_faster_than_reference"][0] for test in found]
+
+    steps = {p: [1 / x for x in ratios("test_step", p)] for p in _CURVES}
+    loops = {p: ratios("test_against_a_plain_loop", p) for p in _CURVES}
+    bare = [loop * step for loop, step in zip(loops["single"], steps["single"], strict=True)]
+    return [
+        (
+            "a step (evaluation and optimiser) in times of the bare forward pass and input "
+            "gradient of the same network in float32; 160², batch 8; one thread, two threads",
+            f"≤ {_STEP}",
+            "; ".join(f"{p} {marked(values, lambda x: x <= _STEP)}" for p, values in steps.items()),
+        ),
+        (
+            "image-evaluations a second, in times of a plain loop over images on the same network "
+            "and losses in float32; the same",
+            f"≥ {_LOOP}",
+            "; ".join(f"{p} {marked(values, lambda x: x >= _LOOP)}" for p, values in loops.items())
+            + f" (the bare pass in float32 by itself: {', '.join(f'{x:.2f}' for x in bare)})",
+        ),
+    ]
+
+
+def _curve_rows(curves: Mapping[str, Results]) -> list[Row]:
+    some = next(iter(curves.values()))
+    return [
+        (
+            "evaluations to the loss that plain Adam has after 1000, its best step; median of "
+            f"{some['pairs']} pairs at {some['size']}²",
+            f"≤ {_EVALUATIONS}",
+            ". ".join(f"{p.capitalize()}: {_soon(found)}" for p, found in curves.items()),
+        ),
+        (
+            "... in wall time",
+            f"{_SOONER:g} times sooner",
+            "; ".join(f"{p} {_sooner(found)}" for p, found in curves.items()),
+        ),
+    ]
+
+
+def _run_rows(whole: Results) -> list[Row]:
+    share = whole["accepted"] / whole["planned"]
+    left, ssim = whole["style_left"]["median"], whole["ssim"]["median"]
+    low, high = _SSIM
+    return [
+        (
+            f"accepted, default configuration, {whole['planned']} contents",
+            f"≥ {_ACCEPTED:.0%}",
+            bold(f"{share:.1%}", share >= _ACCEPTED),
+        ),
+        (
+            "style distance left, SSIM, medians of these",
+            f"≤ {_LEFT}, {low} to {high}",
+            f"{bold(f'{left:.3f}', left <= _LEFT)}, {bold(f'{ssim:.3f}', low <= ssim <= high)}",
+        ),
+    ]
+
+
+def _memory_row(large: Results) -> Row:
+    return (
+        f"peak memory, one image of {large['size']}²",
+        f"≤ {_MEMORY_GIB:g} GiB",
+        bold(f"{large['peak_gib']:.1f} GiB", large["peak_gib"] <= _MEMORY_GIB),
+    )
+
+
+_LONGER = "default, 300 evaluations"
+
+
+def _soon(results: Results) -> str:
+    """After how many evaluations the mark is reached, and how far off the default ends."""
+    _, goals = mark(dict(results))
+    arm = results["arms"]["default"]
+    left = [end / goal for end, goal in zip(arm["ends"], goals, strict=True)]
+    low, _, high = quantiles(left, n=4, method="inclusive")
+    by = sum(count is not None for count in arm["reached"])
+    reached = _reached(results)
+    when = "not reached" if reached is None else f"{reached:.0f}"
+    return (
+        f"{bold(when, reached is not None and reached <= _EVALUATIONS)}; after "
+        f"{arm['evaluations']} at {median(left):.3f} of it (quartiles {low:.3f}, {high:.3f}), "
+        f"{by} of {len(left)} pairs there"
+    )
+
+
+def _sooner(results: Results) -> str:
+    reached = _reached(results)
+    if reached is None:
+        return bold("not reached", False)
+    cost = results["seconds"]
+    plain = results["arms"][mark(dict(results))[0]]["evaluations"]
+    times = plain * cost["plain loop"] / (reached * cost["engine"])
+    return bold(f"{times:.1f}", times >= _SOONER)
+
+
+def _reached(results: Results) -> float | None:
+    """The median over pairs, of the longer run where the default's evaluations do not do."""
+    for name in ("default", _LONGER):
+        counts = [float("inf") if c is None else c for c in results["arms"][name]["reached"]]
+        if (middle := median(counts)) < float("inf"):
+            return middle
+    return None
+
+
+if __name__ == "__main__":
+    main()
