@@ -54,6 +54,7 @@ def _transfers(title: str, found: Sequence[Row], heads: tuple[str, ...]) -> Tabl
             f"{row['accepted']} of {row['planned']}",
             ", ".join(f"{reason} {count}" for reason, count in row["rejected"].items()),
             str(row["lesions"]),
+            _range(row["lesion_ssim"]),
             *(_spread(row[name]) for name in ("loss_left", "style_left")),
             _range(row["ssim"]),
             _share(row["saturated"]),
@@ -65,14 +66,16 @@ def _transfers(title: str, found: Sequence[Row], heads: tuple[str, ...]) -> Tabl
         "accepted",
         "rejected",
         "lesions compared",
+        "their SSIM",
         "loss left",
         "style left",
         "SSIM to the content",
         "newly saturated",
     )
     note = (
-        "Medians of the accepted, and in brackets the worst (of SSIM the lowest and highest). Left "
-        "is the loss, or the style distance, at the end over that of the content."
+        "Medians of the accepted (lesions: of all that could be compared, rejected or not), and in "
+        "brackets the worst (of SSIM the lowest and highest). Left is the loss, or the style "
+        "distance, at the end over that of the content."
     )
     return Table(title, columns, rows, (note,), heads=len(heads))
 

@@ -44,16 +44,18 @@ def outcome(rows: Iterable[Mapping[str, Any]]) -> Row:
 
     A figure (``loss_left``, ``style_left``, ``ssim``, ``saturated``) is its median and extremes,
     or None where some accepted image has none. ``rejected`` counts by reason; ``lesions`` are the
-    planned images whose lesion could be compared.
+    planned images whose lesion could be compared, ``lesion_ssim`` is over these, rejected or not.
     """
     rows = list(rows)
+    lesions = [row["lesion_ssim"] for row in rows if row.get("lesion_ssim") is not None]
     accepted = [_with_loss_left(row) for row in rows if row["accepted"]]
     reasons = (row["reason"].split(":")[0] for row in rows if not row["accepted"])
     return {
         "planned": len(rows),
         "accepted": len(accepted),
         "rejected": dict(Counter(reasons)),
-        "lesions": sum(row.get("lesion_ssim") is not None for row in rows),
+        "lesions": len(lesions),
+        "lesion_ssim": _spread(lesions),
         **{
             name: _spread([row.get(name) for row in accepted])
             for name in ("loss_left", "style_left", "ssim", "saturated")

@@ -48,6 +48,8 @@ def test_figures_are_of_the_accepted_and_counts_of_all() -> None:
     assert found["style_left"] == {"median": 0.125, "min": 0.0625, "max": 0.25}
     assert found["ssim"] == {"median": 0.75, "min": 0.5, "max": 0.875}
     assert found["saturated"]["max"] == pytest.approx(0.00875)
+    assert found["lesion_ssim"] == {"median": 0.5, "min": 0.25, "max": 0.875}
+    assert outcome(ROWS[:1])["lesion_ssim"] is None
 
 
 def test_a_figure_that_an_accepted_image_lacks_is_not_told() -> None:
@@ -76,6 +78,8 @@ def test_each_set_and_class_has_a_row(tmp_path: Path) -> None:
     assert (benign["planned"], benign["accepted"], benign["lesions"]) == (4, 2, 3)
     assert (malignant["planned"], malignant["accepted"], malignant["rejected"]) == (1, 1, {})
     table, classes = (SECTIONS[name]({"transfer": found}) for name in _TABLES)
+    lesions = "3 | 0.500 (0.250 to 0.875)"
     shown = "0.250 (0.500) | 0.125 (0.250) | 0.750 (0.500 to 0.875) | 0.8% (0.9%)"
-    assert f"| made | 3 of 5 | lesion changed 1, unreadable 1 | 3 | {shown} |" in markdown([table])
-    assert "| made | malignant | 1 of 1 |  | 0 | 0.250 (0.250) |" in markdown([classes])
+    counts = "3 of 5 | lesion changed 1, unreadable 1"
+    assert f"| made | {counts} | {lesions} | {shown} |" in markdown([table])
+    assert "| made | malignant | 1 of 1 |  | 0 |  | 0.250 (0.250) |" in markdown([classes])
