@@ -1,14 +1,13 @@
-"""What the pages that set figures beside their bars have in common.
+"""What pages with tables of benchmarks' figures have in common.
 
-Ratios come from files of pytest-benchmark, one for each run of the same tests, and are kept in a
-file of docs; a page has its table between two marks.
+Figures come from files of pytest-benchmark, one for each run of the same tests, and are kept in a
+file of docs; a page has each of its tables between two marks.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ Row = tuple[str, str, str]
 """Figure, bar, measured."""
 
 DOCS = Path(__file__).parents[1] / "docs"
-_BLOCK = re.compile(r"(<!-- bars -->\n).*?(<!-- end of bars -->)", re.DOTALL)
 
 
 def kept(files: Sequence[Path]) -> dict[str, Any]:
@@ -39,18 +37,22 @@ def kept(files: Sequence[Path]) -> dict[str, Any]:
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """As Markdown."""
-    cells = [("figure", "bar", "measured; bold where the bar is missed"), ("---",) * 3, *rows]
+    return markdown(("figure", "bar", "measured; bold where the bar is missed"), rows)
+
+
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    cells = [heads, ("---",) * len(heads), *rows]
     return ["| " + " | ".join(row) + " |" for row in cells]
 
 
-def updated(document: str, lines: Sequence[str]) -> str:
-    """The page with ``lines`` between its marks."""
-    text = "\n".join(lines)
-    made, count = _BLOCK.subn(lambda block: f"{block[1]}\n{text}\n\n{block[2]}", document)
-    if count != 1:
-        raise SystemExit("the page has lost its marks <!-- bars --> and <!-- end of bars -->")
-    return made
+def updated(document: str, lines: Sequence[str], name: str = "bars") -> str:
+    """The page with ``lines`` between its marks of this name."""
+    first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    before, found, rest = document.partition(first)
+    _, ended, after = rest.partition(last)
+    if not found or not ended:
+        raise SystemExit(f"the page has lost its marks <!-- {name} --> and {last}")
+    return before + found + "\n" + "\n".join(lines) + "\n\n" + last + after
 
 
 def marked(values: Sequence[float], met: Callable[[float], bool], form: str = ".2f") -> str:

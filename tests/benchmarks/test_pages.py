@@ -60,6 +60,11 @@ def test_bars(benchmark_module: Benchmark, name: str) -> None:
     assert benchmark_module(f"{name}_bars").updated(text, DOCS) == text
 
 
+def test_overlays(benchmark_module: Benchmark) -> None:
+    text = page("overlays.md")
+    assert benchmark_module("overlays").updated(text, results("overlays.json")) == text
+
+
 def test_bars_that_are_missed_are_told(benchmark_module: Benchmark) -> None:
     """Of two pairs one reaches the mark after three evaluations, the other never or after nine."""
     bars = benchmark_module("engine_bars")

@@ -67,3 +67,10 @@ def shrunk(image, size):
     """Resampled as the 256x256 version of BUSI was."""
     picture = Image.fromarray(np.asarray(image, np.float32))
     return np.clip(np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR)), 0, 1)
+
+
+def outside_fan(size, edge=0.18):
+    """Beyond two slanted sides and below an arc."""
+    rows, columns = np.mgrid[:size, :size] / size
+    sides = np.abs(columns - 0.5) > 0.5 - edge + 0.45 * edge * rows / 0.5
+    return sides | (np.hypot(rows + 1.5, columns - 0.5) > 2.45)

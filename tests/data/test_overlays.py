@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from data.drawing import SIDE, blank, calipers, cross, drawn, jpeg, label, shrunk
+from data.drawing import SIDE, blank, calipers, cross, drawn, jpeg, label, outside_fan, shrunk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFont
@@ -128,13 +128,6 @@ def test_bright_interfaces_and_calcifications_are_tissue():
 
 
 # --- surround
-
-
-def outside_fan(size, edge=0.18):
-    """Beyond two slanted sides and below an arc."""
-    rows, columns = np.mgrid[:size, :size] / size
-    sides = np.abs(columns - 0.5) > 0.5 - edge + 0.45 * edge * rows / 0.5
-    return sides | (np.hypot(rows + 1.5, columns - 0.5) > 2.45)
 
 
 @pytest.mark.parametrize("number", range(6))
