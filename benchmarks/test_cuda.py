@@ -14,21 +14,17 @@ from typing import Any
 
 import pytest
 import torch
+from devices import needs_kernels
 
 import busaug
-from busaug.ops._backend import build_info, has_cuda_kernels
+from busaug.ops._backend import build_info
 from busaug.ops.mmd import gram
 from busaug.ops.srad import srad_op
 from busaug.ops.style_target import GramTarget
 from busaug.reference import mmd, srad
 from busaug.reference.srad import quiet_regions
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(
-        not (torch.cuda.is_available() and has_cuda_kernels()), reason="no CUDA device or kernels"
-    ),
-]
+pytestmark = [pytest.mark.cuda, needs_kernels]
 
 RESULTS = Path(__file__).parent / "results"
 LAYERS = {"relu": (64, 12544), "layer1": (256, 3136), "layer2": (512, 784), "layer3": (1024, 196)}

@@ -5,9 +5,11 @@ Parity of every op with its twin stands in tests/ops.
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
+from devices import needs_kernels
+from ops import srad_cases
+from ops.srad_cases import speckled
 from tolerances import TOLERANCES
 
 from busaug.ops import _launch
@@ -15,25 +17,9 @@ from busaug.ops._backend import has_cuda_kernels, native
 from busaug.ops.srad import srad_op
 from busaug.reference.srad import whole_regions
 
-OPTIONS = {
-    "scales": 3,
-    "iterations": 4,
-    "time_step": 0.5,
-    "q0": 0.4,
-    "decay": 0.1,
-    "form": 1,
-    "correction": 0,
-}
+OPTIONS = {**srad_cases.OPTIONS, "iterations": 4}
 # on the chip: one block, clusters, rows that are not aligned; through memory: the last two
 SHAPES = [(1, 1), (3, 17), (64, 48), (128, 128), (256, 256), (255, 257), (301, 233), (500, 700)]
-needs_device = pytest.mark.skipif(
-    not (torch.cuda.is_available() and has_cuda_kernels()), reason="no CUDA device or kernels"
-)
-
-
-def speckled(*shape, dtype=torch.float32, seed=0):
-    values = np.random.default_rng(seed).gamma(9, 1 / 9, shape)
-    return torch.from_numpy(values / values.max()).to(dtype)
 
 
 def srad(images, regions=None, ranges=None, **options):
@@ -76,7 +62,7 @@ def task(request):
 
 
 @pytest.mark.cuda
-@needs_device
+@needs_kernels
 class TestBits:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @pytest.mark.parametrize("shape", SHAPES, ids="{0[0]}x{0[1]}".format)
@@ -104,7 +90,7 @@ class TestBits:
 
 
 @pytest.mark.cuda
-@needs_device
+@needs_kernels
 @pytest.mark.parametrize("layout", ["positions", "channels"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_gram_difference_equals_products_in_float64(dtype, layout):
@@ -126,7 +112,7 @@ def test_gram_difference_equals_products_in_float64(dtype, layout):
 
 
 @pytest.mark.cuda
-@needs_device
+@needs_kernels
 class TestQueue:
     def test_runs_on_the_current_stream(self, task):
         """Its input is written late on a side stream: another stream would read zeros."""
@@ -180,7 +166,7 @@ class TestQueue:
 
 
 @pytest.mark.cuda
-@needs_device
+@needs_kernels
 class TestErrors:
     def test_a_refused_call_is_an_error_and_the_process_lives(self, task):
         run, inputs = task

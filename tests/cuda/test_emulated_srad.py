@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from emulator.device import ORDERS, Setting
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ops import srad_cases
+from ops.srad_cases import speckled
 
 from busaug.ops.srad import srad_op
 from busaug.reference.srad import whole_regions
 
-OPTIONS = {
-    "scales": 2,
-    "iterations": 2,
-    "time_step": 0.5,
-    "q0": 0.4,
-    "decay": 0.1,
-    "form": 1,
-    "correction": 0,
-}
+OPTIONS = {**srad_cases.OPTIONS, "scales": 2}
 # Ways through the launcher: what the device must be like, and the cluster that then works.
 WAYS = {
     "one block": Setting(architecture=80),
@@ -31,11 +24,6 @@ WAYS = {
 }
 # one pixel, one row, one column; odd, prime; a strip of a warp and one column or row more or less
 SHAPES = [(1, 1), (1, 9), (17, 1), (2, 2), (3, 5), (7, 31), (8, 32), (9, 33), (16, 128), (33, 12)]
-
-
-def speckled(*shape, dtype=torch.float32, seed=0):
-    values = np.random.default_rng(seed).gamma(9, 1 / 9, shape)
-    return torch.from_numpy(values / values.max()).to(dtype)
 
 
 def on_cpu(images, regions=None, ranges=None, **options):

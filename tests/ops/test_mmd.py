@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from devices import needs_kernels
 from ops.style_cases import (
     DTYPES,
     FORMS,
@@ -23,7 +24,7 @@ from tolerances import TOLERANCES
 import busaug
 from busaug.errors import InputError
 from busaug.ops import _launch, mmd
-from busaug.ops._backend import build_info, has_cuda_kernels
+from busaug.ops._backend import build_info
 from busaug.ops.mmd import BLOCK, gram, gram_energy, style_loss_gram_op, style_loss_kernel_op
 from busaug.ops.style_target import FeatureTarget, GramTarget
 from busaug.reference import mmd as reference
@@ -258,9 +259,7 @@ def test_nan_stays_in_its_image(form, where):
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(
-    not (torch.cuda.is_available() and has_cuda_kernels()), reason="no CUDA device or kernels"
-)
+@needs_kernels
 class TestCuda:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
     @pytest.mark.parametrize("form", FORMS)

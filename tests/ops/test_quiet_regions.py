@@ -7,11 +7,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from devices import needs_kernels
 from simd import supported_simd
 
 import busaug
 from busaug.ops import _launch
-from busaug.ops._backend import has_cuda_kernels
 from busaug.ops.srad import quiet_regions_op, quiet_window
 from busaug.reference import srad as reference
 
@@ -115,9 +115,7 @@ def test_the_native_module_checks_again(change, says):
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(
-    not (torch.cuda.is_available() and has_cuda_kernels()), reason="no CUDA device or kernels"
-)
+@needs_kernels
 def test_cuda_takes_the_same_windows():
     images = speckled(5, 97, 131)
     ranges = reference.pixel_ranges(images)

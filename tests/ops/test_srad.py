@@ -8,11 +8,12 @@ import numpy as np
 import published_srad as published
 import pytest
 import torch
+from devices import needs_kernels
+from ops.srad_cases import OPTIONS, speckled
 from tolerances import TOLERANCES
 
 import busaug
 from busaug.errors import BusaugError
-from busaug.ops._backend import has_cuda_kernels
 from busaug.ops.srad import quiet_regions_op, rodinia_v1, srad_op, uva
 from busaug.reference import srad as reference
 
@@ -22,21 +23,6 @@ DTYPES = [torch.float32, torch.float64]
 SHAPES = [(1, 1), (1, 9), (9, 1), (2, 2), (13, 101), (64, 48)]
 SHAPES += [(5, lanes + 2 + off) for lanes in (8, 16) for off in (-1, 0, 1)]
 SHAPES += [(31, 7), (32, 7), (33, 7)]
-OPTIONS = {
-    "scales": 3,
-    "iterations": 2,
-    "time_step": 0.5,
-    "q0": 0.4,
-    "decay": 0.1,
-    "form": 1,
-    "correction": 0,
-}
-
-
-def speckled(*shape, dtype=torch.float64, seed=0):
-    """Nine-look gamma speckle in [0, 1]."""
-    values = np.random.default_rng(seed).gamma(9, 1 / 9, shape)
-    return torch.from_numpy(values / values.max()).to(dtype)
 
 
 def native(images, regions=None, ranges=None, **options):
@@ -68,7 +54,7 @@ def test_native_equals_reference(dtype, shape, form):
 
 @pytest.mark.parametrize("iterations", [1, 2, 3, 4])
 def test_every_scale_is_the_image_after_so_many_iterations(iterations):
-    images = speckled(2, 12, 15)
+    images = speckled(2, 12, 15, dtype=torch.float64)
     for ranges in (None, reference.pixel_ranges(images)):
         found = native(images, None, ranges, scales=4, iterations=iterations)
         one_by_one = native(images, None, ranges, scales=4 * iterations, iterations=1)
@@ -76,7 +62,7 @@ def test_every_scale_is_the_image_after_so_many_iterations(iterations):
 
 
 def test_strides_make_no_difference():
-    images = speckled(2, 40, 30, dtype=torch.float32)
+    images = speckled(2, 40, 30)
     regions = reference.quiet_regions(images)
     ranges = reference.pixel_ranges(images)
     expected = native(images, regions, ranges)
@@ -92,7 +78,7 @@ def test_strides_make_no_difference():
 
 
 def test_batch_dimensions_and_numpy():
-    images = speckled(2, 3, 20, 24, dtype=torch.float32)
+    images = speckled(2, 3, 20, 24)
     found = busaug.srad(images, scales=2, iterations=3)
     assert found.shape == (2, 2, 3, 20, 24)
     alone = busaug.srad(images[1, 2].numpy(), scales=2, iterations=3)
@@ -110,7 +96,7 @@ def test_batch_dimensions_and_numpy():
 
 
 def test_repeats_are_equal():
-    images = speckled(2, 70, 50, dtype=torch.float32)
+    images = speckled(2, 70, 50)
     assert torch.equal(busaug.srad(images), busaug.srad(images))
 
 
@@ -153,7 +139,7 @@ def test_a_lone_pixel_among_zeros_has_no_coefficient(dtype, form):
 
 @pytest.mark.parametrize("form", [1, 2])
 def test_black_pixels_are_harmless(form):
-    images = speckled(1, 40, 40, dtype=torch.float32)
+    images = speckled(1, 40, 40)
     images[:, 10:30, 5:20] = 0.0
     images[:, 3, 3] = 0.0
     for q0 in ("auto", "image", (10, 5, 8, 8), 1e-12, 2.0):
@@ -196,7 +182,7 @@ def test_published_noise_figures():
     published = np.array([0.124, 0.085, 0.067, 0.058, 0.051, 0.046, 0.042, 0.038]) / 0.343
     ratios = []
     for seed in range(4):
-        image = speckled(256, 256, seed=seed)
+        image = speckled(256, 256, dtype=torch.float64, seed=seed)
         scales = busaug.srad(image, q0=(0, 0, 128, 128), domain="linear")
         ratios.append([float(variation(scale) / variation(image)) for scale in scales])
     np.testing.assert_allclose(
@@ -212,7 +198,7 @@ def variation(image):
 def test_edges_outlive_speckle():
     """The point of SRAD: a step of four speckle deviations keeps its height, speckle does not."""
     step = torch.where(torch.arange(96) < 48, 0.25, 0.75)
-    image = speckled(96, 96, seed=3) * step / 0.75
+    image = speckled(96, 96, dtype=torch.float64, seed=3) * step / 0.75
     image = image / image.max()
     before = image[:, 52:].mean() - image[:, :44].mean()
     after = busaug.srad(image, q0=(0, 56, 40, 40), domain="linear", scales=4)[-1]
@@ -238,13 +224,13 @@ def test_traced_as_a_whole():
         regions = quiet_regions_op(images, ranges)
         return srad_op(images, regions, 2, 3, 0.5, 0.0, 0.0, 1, 0, ranges).log1p()
 
-    images = speckled(2, 40, 48, dtype=torch.float32)
+    images = speckled(2, 40, 48)
     traced = torch.compile(despeckled_logarithm, fullgraph=True, backend="aot_eager")
     assert torch.equal(traced(images), despeckled_logarithm(images))
 
 
 def test_a_gradient_is_refused_rather_than_missing():
-    images = speckled(1, 20, 24).requires_grad_()
+    images = speckled(1, 20, 24, dtype=torch.float64).requires_grad_()
     with pytest.raises(NotImplementedError, match=r"busaug\.reference\.srad"):
         native(images).sum().backward()
 
@@ -261,9 +247,7 @@ def test_a_missing_native_module_is_explained(monkeypatch):
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(
-    not (torch.cuda.is_available() and has_cuda_kernels()), reason="no CUDA device or kernels"
-)
+@needs_kernels
 class TestCuda:
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("form", [1, 2])
@@ -278,26 +262,26 @@ class TestCuda:
                 torch.testing.assert_close(found.double(), expected, rtol=0, atol=tolerance)
 
     def test_public_function_equals_the_cpu(self):
-        images = speckled(3, 65, 131, dtype=torch.float32)
+        images = speckled(3, 65, 131)
         found = busaug.srad(images.cuda()).cpu()
         tolerance = TOLERANCES["srad cuda, float32 absolute"]
         torch.testing.assert_close(found, busaug.srad(images), rtol=0, atol=tolerance)
 
     def test_repeats_are_equal_and_strides_make_no_difference(self):
-        images = speckled(2, 70, 50, dtype=torch.float32).cuda()
+        images = speckled(2, 70, 50).cuda()
         regions = reference.quiet_regions(images)
         expected = native(images, regions)
         assert torch.equal(native(images, regions), expected)
         assert torch.equal(native(images.mT.contiguous().mT, regions), expected)
 
     def test_linear_diffusion_keeps_the_mean(self):
-        images = speckled(2, 64, 64, dtype=torch.float32).cuda()
+        images = speckled(2, 64, 64).cuda()
         result = busaug.srad(images, domain="linear")
         drift = result.double().mean((-2, -1)) - images.double().mean((-2, -1))
         assert drift.abs().max() < TOLERANCES["srad mean drift, absolute"]
 
     def test_runs_on_the_current_stream(self):
-        images = speckled(2, 256, 256, dtype=torch.float32).cuda()
+        images = speckled(2, 256, 256).cuda()
         regions = reference.quiet_regions(images)
         expected = native(images, regions)
         late = torch.zeros_like(images)
@@ -311,7 +295,7 @@ class TestCuda:
 
     @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two devices")
     def test_runs_on_the_tensors_device(self):
-        images = speckled(1, 32, 32, dtype=torch.float32)
+        images = speckled(1, 32, 32)
         found = busaug.srad(images.to("cuda:1"))
         assert found.device.index == 1
         assert torch.cuda.current_device() == 0

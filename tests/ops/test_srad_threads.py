@@ -6,31 +6,15 @@ import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 import torch
+from ops.srad_cases import OPTIONS, speckled
 from simd import supported_simd
 
 import busaug
 from busaug.ops import _launch
 from busaug.ops.srad import srad_op
 from busaug.reference import srad as reference
-
-OPTIONS: _launch.SradOptions = {
-    "scales": 3,
-    "iterations": 2,
-    "time_step": 0.5,
-    "q0": 0.4,
-    "decay": 0.1,
-    "form": 1,
-    "correction": 0,
-}
-
-
-def speckled(*shape, dtype=torch.float32, seed=0):
-    """Nine-look gamma speckle in [0, 1]."""
-    values = np.random.default_rng(seed).gamma(9, 1 / 9, shape)
-    return torch.from_numpy(values / values.max()).to(dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

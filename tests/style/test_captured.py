@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from devices import needs_device
 from style.tape import Tape, stand_in
 from torch import Tensor
 
@@ -87,7 +88,7 @@ def test_a_result_that_moves_in_memory_is_not_followed() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@needs_device
 @pytest.mark.parametrize("optimiser", ["lbfgs", "adam"])
 @pytest.mark.parametrize("precision", ["single", "mixed"])
 def test_a_graph_gives_the_bits_of_its_steps(precision: str, optimiser: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from devices import needs_device
 from tolerances import TOLERANCES
 
 import busaug
@@ -31,7 +32,7 @@ def test_each_image_gets_its_own_scale():
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@needs_device
 def test_batches_stay_on_their_device():
     scales = torch.tensor([2, 0, 4, 1, 2])
     found = at_scales(batch().cuda(), scales, OPTIONS)
