@@ -12,6 +12,7 @@ import torch
 from busaug.config import Config, load_config
 from busaug.data.catalog import Catalog, Record, Split
 from busaug.data.images import pixel_hash, to_gray, write_gray
+from busaug.models.weights import Weights, random_weights
 from busaug.seeding import draw
 
 Build = Callable[..., Catalog]
@@ -49,6 +50,11 @@ def build_catalog(root: Path, rows: Sequence[Row] = ROWS, *, size: int = 32) -> 
         )
     Catalog(root, tuple(records)).save()
     return Catalog.load(root)
+
+
+@pytest.fixture(scope="session")
+def weights() -> Weights:
+    return random_weights("resnet50")
 
 
 @pytest.fixture(autouse=True)
