@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 Results = Mapping[str, Any]
@@ -55,9 +56,14 @@ def updated(document: str, lines: Sequence[str], name: str = "bars") -> str:
     return before + found + "\n" + "\n".join(lines) + "\n\n" + last + after
 
 
-def marked(values: Sequence[float], met: Callable[[float], bool], form: str = ".2f") -> str:
-    """The values, bold where the bar is not met."""
-    return ", ".join(bold(format(value, form), met(value)) for value in values)
+def over_runs(
+    values: Sequence[float], met: Callable[[float], bool] = lambda _: True, form: str = ".2f"
+) -> str:
+    """The median, bold where it misses the bar, and least and most of more runs than one."""
+    middle = median(values)
+    ends = [format(x, form) for x in (min(values), max(values))]
+    spread = f" ({ends[0]} to {ends[1]})" if ends[0] != ends[1] else ""
+    return bold(format(middle, form), met(middle)) + spread
 
 
 def bold(text: str, met: bool) -> str:

@@ -1,22 +1,23 @@
 """The engine's bars and what was measured of each: the table of docs/engine.md.
 
     pytest benchmarks/test_engine.py --benchmark-enable --benchmark-json FILE
-    python benchmarks/engine_bars.py [--speed FILE]
+    python benchmarks/engine_bars.py [--speed FILE...]
 
-With --speed the ratios of that file are kept in docs/engine.json first. All other figures are from
-the results of ``loss_curves.py``, ``resolution.py`` and ``busaug experiment quality`` in docs.
+With --speed the ratios of these files, one for each run, are kept in docs/engine.json first. All
+other figures are from the results of ``loss_curves.py``, ``resolution.py`` and ``busaug experiment
+quality`` in docs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median, quantiles
 
 import bars
-from bars import DOCS, Results, Row, bold, marked
+from bars import DOCS, Results, Row, bold, over_runs
 from loss_curves import mark
 
 from busaug.files import write_json, write_text
@@ -32,10 +33,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--speed", type=Path, help="of pytest-benchmark")
+    parser.add_argument("--speed", type=Path, nargs="+", help="of pytest-benchmark, one a run")
     arguments = parser.parse_args()
     if arguments.speed:
-        write_json(DOCS / "engine.json", bars.kept([arguments.speed]))
+        write_json(DOCS / "engine.json", bars.kept(arguments.speed))
     page = DOCS / "engine.md"
     write_text(page, updated(page.read_text(encoding="utf-8"), DOCS))
 
@@ -57,27 +58,35 @@ def updated(document: str, docs: Path) -> str:
 
 
 def _speed_rows(tests: Mapping[str, Results]) -> list[Row]:
-    def ratios(test: str, precision: str) -> list[float]:
+    def faster(test: str, precision: str) -> list[list[float]]:
+        """Of one thread and of two, a value a run."""
         threads = ("one thread", "two threads")
-        found = [tests[f"{test}[{precision}-{each}]"] for each in threads]
-        return [test["times_faster_than_reference"][0] for test in found]
+        found = (tests[f"{test}[{precision}-{each}]"] for each in threads)
+        return [each["times_faster_than_reference"] for each in found]
 
-    steps = {p: [1 / x for x in ratios("test_step", p)] for p in _CURVES}
-    loops = {p: ratios("test_against_a_plain_loop", p) for p in _CURVES}
-    bare = [loop * step for loop, step in zip(loops["single"], steps["single"], strict=True)]
+    def row(values: Mapping[str, list[list[float]]], met: Callable[[float], bool]) -> str:
+        shown = {p: ", ".join(over_runs(x, met) for x in each) for p, each in values.items()}
+        return "; ".join(f"{p} {text}" for p, text in shown.items())
+
+    steps = {p: [[1 / x for x in runs] for runs in faster("test_step", p)] for p in _CURVES}
+    loops = {p: faster("test_against_a_plain_loop", p) for p in _CURVES}
+    bare = [
+        [loop * step for loop, step in zip(*runs, strict=True)]
+        for runs in zip(loops["single"], steps["single"], strict=True)
+    ]
     return [
         (
             "a step (evaluation and optimiser) in times of the bare forward pass and input "
             "gradient of the same network in float32; 160², batch 8; one thread, two threads",
             f"≤ {_STEP}",
-            "; ".join(f"{p} {marked(values, lambda x: x <= _STEP)}" for p, values in steps.items()),
+            row(steps, lambda x: x <= _STEP),
         ),
         (
             "image-evaluations a second, in times of a plain loop over images on the same network "
             "and losses in float32; the same",
             f"≥ {_LOOP}",
-            "; ".join(f"{p} {marked(values, lambda x: x >= _LOOP)}" for p, values in loops.items())
-            + f" (the bare pass in float32 by itself: {', '.join(f'{x:.2f}' for x in bare)})",
+            row(loops, lambda x: x >= _LOOP)
+            + f" (the bare pass in float32 by itself: {', '.join(map(over_runs, bare))})",
         ),
     ]
 

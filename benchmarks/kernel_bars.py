@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 
 import bars
-from bars import DOCS, Results, Row, bold
+from bars import DOCS, Results, Row, bold, over_runs
 
 from busaug.files import write_json, write_text
 
@@ -60,41 +60,41 @@ def _srad_rows(tests: Mapping[str, Results]) -> Iterator[Row]:
         "SRAD 512², 8 x 10 iterations, one thread, times as fast as the eager torch reference: "
         "AVX-512",
         f"≥ {_AVX512}",
-        f"{_runs(one_thread('avx512'), lambda x: x >= _AVX512, '.0f')}; {time:.0f} ms",
+        f"{over_runs(one_thread('avx512'), lambda x: x >= _AVX512, '.0f')}; {time:.0f} ms",
     )
-    yield "... AVX2", f"≥ {_AVX2}", _runs(one_thread("avx2"), lambda x: x >= _AVX2, ".0f")
-    yield "... without either", "-", _runs(one_thread("baseline"), form=".0f")
+    yield "... AVX2", f"≥ {_AVX2}", over_runs(one_thread("avx2"), lambda x: x >= _AVX2, ".0f")
+    yield "... without either", "-", over_runs(one_thread("baseline"), form=".0f")
     for simd, name in (("avx512", "AVX-512"), ("avx2", "AVX2")):
         found = one_thread(simd, "exponential")
-        yield f"... exponential coefficient, {name}", "-", _runs(found, form=".0f")
+        yield f"... exponential coefficient, {name}", "-", over_runs(found, form=".0f")
     yield (
         "... the whole call (range check, log domain, quietest window)",
         "-",
-        _runs(faster("test_whole_call"), form=".0f"),
+        over_runs(faster("test_whole_call"), form=".0f"),
     )
     for count, name in ((1, "one image"), (8, "eight images")):
         yield (
             f"SRAD, two threads, times as fast as one: {name}",
             f"≥ {_TWO_THREADS}",
-            _runs(faster(f"test_two_threads[{count}]"), lambda x: x >= _TWO_THREADS),
+            over_runs(faster(f"test_two_threads[{count}]"), lambda x: x >= _TWO_THREADS),
         )
     yield (
         "... one image on two threads, times as fast as its halves as two images, on two threads "
         "that never wait for each other: the most that the machine gives",
         "-",
-        _runs(faster("test_two_threads_on_one_image_against_two_apart")),
+        over_runs(faster("test_two_threads_on_one_image_against_two_apart")),
     )
     yield (
         "SRAD, memory beside input and output, images a thread",
         f"≤ {_IMAGES}",
-        _runs(tests["test_memory"]["images_of_memory"], lambda x: x <= _IMAGES, ".1f"),
+        over_runs(tests["test_memory"]["images_of_memory"], lambda x: x <= _IMAGES, ".1f"),
     )
 
 
 def _style_loss_rows(tests: Mapping[str, Results]) -> Iterator[Row]:
     for given, name in _SHARES.items():
         found = [tests[f"test_style_loss[{n}-{given}]"] for n in ("one thread", "two threads")]
-        shares = [_runs(_slower(test), lambda x: x <= _SHARE) for test in found]
+        shares = [over_runs(_slower(test), lambda x: x <= _SHARE) for test in found]
         yield f"{name}; one thread, two threads", f"≤ {_SHARE}", ", ".join(shares)
 
 
@@ -105,7 +105,7 @@ def _relevance_rows(tests: Mapping[str, Results]) -> Iterator[Row]:
             "relevance of ResNet-50 at 224², batch 8, two threads, in ordinary passes (forward "
             f"and input gradient): {composite}",
             f"≤ {bar}",
-            _runs(passes, lambda x, bar=bar: x <= bar),
+            over_runs(passes, lambda x, bar=bar: x <= bar),
         )
     worst = max(
         error
@@ -122,16 +122,6 @@ def _relevance_rows(tests: Mapping[str, Results]) -> Iterator[Row]:
 
 def _slower(test: Results) -> list[float]:
     return [1 / x for x in test["times_faster_than_reference"]]
-
-
-def _runs(
-    values: list[float], met: Callable[[float], bool] = lambda _: True, form: str = ".2f"
-) -> str:
-    """The median, and least and most of more runs than one."""
-    middle = median(values)
-    ends = [format(x, form) for x in (min(values), max(values))]
-    spread = f" ({ends[0]} to {ends[1]})" if ends[0] != ends[1] else ""
-    return bold(format(middle, form), met(middle)) + spread
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ FIRST_STEPS = (0.005, 0.01)
 ARMS: dict[str, dict[str, Any]] = {
     "default": {},
     "default, 300 evaluations": {"iterations": 300},
-    "L-BFGS, 40 pairs": {"history": 40},
+    "L-BFGS, 20 pairs": {"history": 20},
     "L-BFGS, no smoothing": {"smoothing": 0.0},
     "Adam 0.02": {"optimiser": "adam", "step": 0.02},
 }

@@ -91,7 +91,7 @@ class StyleConfig(Section):
     optimiser: Literal["lbfgs", "adam"] = "lbfgs"
     step: float = Field(0.005, gt=0.0, le=1.0, description="Adam's first step")
     decay: float = Field(0.1, gt=0.0, le=1.0, description="Adam's last step over its first, cosine")
-    history: int = Field(20, ge=1, le=100, description="L-BFGS curvature pairs an image")
+    history: int = Field(40, ge=1, le=100, description="L-BFGS curvature pairs an image")
     smoothing: float = Field(
         1.0, ge=0.0, le=8.0, description="binomial passes that band-limit the first step"
     )

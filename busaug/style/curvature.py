@@ -9,12 +9,18 @@ from busaug.style.metric import Metric
 
 # The pixel change (root mean square) of a first step without curvature.
 _FIRST_STEP_RMS = 0.005
+# The scale of H0 is as a rule <s, y> / <y, H0 y> of the newest pair. Here it is the geometric mean
+# over the pairs, with this memory from one to the next, times a factor: most of a change y of the
+# gradient is not what the metric expects of the step s, which makes <y, H0 y> larger and so the
+# quotient too small.
+_SCALE_MEMORY = 0.7
+_SCALE_FACTOR = 1.5
 
 
 class Curvature:
     """The last pairs of steps s and gradient changes y of each image, and L-BFGS's -H g of them.
 
-    The recursion of L-BFGS (Nocedal 1980) with H0 = ``scale`` times the metric is, for pairs from
+    The recursion of L-BFGS (Nocedal 1980) with H0 = a scale times the metric is, for pairs from
     the oldest to the newest, R_ij = s_i.y_j where i <= j (else 0) and D its diagonal:
 
         R a = S'g,  q = g - Y a,  r = H0 q,  R'c = D a - Y'r,  H g = r + S c
@@ -38,6 +44,7 @@ class Curvature:
         self._order = torch.arange(slots, device=movable.device)
         """Slots from the oldest to the newest pair."""
         self._scale = torch.zeros_like(self._first)
+        """Zero where no pair is known."""
 
     def push(self, step: Tensor, change: Tensor, keep: Tensor, metric: Metric) -> None:
         """Add pairs (B, C, H, W) for the images ``keep`` (B, 1, 1, 1); others get an empty slot."""
@@ -50,8 +57,10 @@ class Curvature:
         self._known.index_copy_(1, slot, keep.flatten(1))
         newest = _rows(self._changes.index_select(1, slot))
         self._products.index_copy_(2, slot, _dots(self._steps, newest)[..., None])
-        guessed = metric.square(change).clamp_min(1e-30)
-        self._scale.copy_(torch.where(keep, inner / guessed, self._scale))
+        found = inner / metric.square(change).clamp_min(1e-30)
+        mean = self._scale.pow(_SCALE_MEMORY) * found.clamp_min(0).pow(1 - _SCALE_MEMORY)
+        mean = torch.where(self._scale > 0, mean, found)
+        self._scale.copy_(torch.where(keep, mean, self._scale))
 
     def forget(self, images: Tensor) -> None:
         """Drop the pairs of the images marked in (B, 1, 1, 1)."""
@@ -72,7 +81,7 @@ class Curvature:
         r = metric(q)
         # The short step is only looked at where no pair has changed q.
         short = self._first / norm(r).clamp_min(1e-30)
-        r = r * torch.where(self._scale > 0, self._scale, short)
+        r = r * torch.where(self._scale > 0, _SCALE_FACTOR * self._scale, short)
         right = torch.where(known, diagonal * first - self._in_order(self._changes, r), 0.0)
         second = torch.linalg.solve_triangular(lower, right[..., None], upper=False)[..., 0]
         return -(r + self._combined(self._steps, second, grad))

@@ -16,19 +16,30 @@ SLOTS = 4
 
 
 def recursion(
-    grad: Tensor, pairs: list[tuple[Tensor, Tensor]], metric: Metric, image: int
+    grad: Tensor, pairs: list[tuple[Tensor, Tensor]], scale: Tensor, metric: Metric, image: int
 ) -> Tensor:
-    """Nocedal & Wright 2006, algorithm 7.4, of one image; pairs from the oldest on."""
+    """Nocedal & Wright 2006, algorithm 7.4, of one image; pairs from the oldest on.
+
+    ``scale`` times the metric is what it begins with.
+    """
     q, weights = grad.clone(), []
     for step, change in reversed(pairs):
         weight = dot(step, q) / dot(step, change)
         weights.append(weight)
         q = q - weight * change
-    newest = pairs[-1][1]
-    r = metric(q) * (dot(pairs[-1][0], newest) / dot(newest, metric(newest)))
+    r = metric(q) * scale
     for (step, change), weight in zip(pairs, reversed(weights), strict=True):
         r = r + step * (weight - dot(change, r) / dot(step, change))
     return -r[image]
+
+
+def scale_of(pairs: list[tuple[Tensor, Tensor]], metric: Metric) -> Tensor:
+    """1.5 times the weighted geometric mean over all pairs, three tenths of it the newest's."""
+    logs = [(dot(step, change) / dot(change, metric(change))).log() for step, change in pairs]
+    mean = logs[0]
+    for newer in logs[1:]:
+        mean = 0.7 * mean + 0.3 * newer
+    return 1.5 * mean.exp()
 
 
 @pytest.mark.parametrize("pushes", [1, 3, 4, 11])
@@ -57,7 +68,8 @@ def test_directions_are_those_of_the_recursion(pushes: int) -> None:
     tolerance = TOLERANCES["L-BFGS directions, float64, relative"]
     for image, pairs in enumerate(kept):
         known = [pair for pair in pairs[-SLOTS:] if pair is not None]
-        expected = recursion(grad, known, metric, image)
+        scale = scale_of([pair for pair in pairs if pair is not None], metric)
+        expected = recursion(grad, known, scale, metric, image)
         torch.testing.assert_close(found[image], expected, rtol=tolerance, atol=tolerance)
     short = -metric(grad)[2]
     torch.testing.assert_close(found[2] / found[2].norm(), short / short.norm())
