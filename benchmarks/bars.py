@@ -6,17 +6,36 @@ file of docs; a page has each of its tables between two marks.
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from busaug.files import write_json, write_text
+
 Results = Mapping[str, Any]
 Row = tuple[str, str, str]
 """Figure, bar, measured."""
 
 DOCS = Path(__file__).parents[1] / "docs"
+
+
+def command(document: str | None, name: str, updated: Callable[[str, Path], str]) -> None:
+    """A script that keeps runs in docs/NAME.json and makes the tables of docs/NAME.md anew.
+
+    ``updated`` takes the page and the folder of the results.
+    """
+    parser = argparse.ArgumentParser(
+        description=document, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--speed", type=Path, nargs="+", help="of pytest-benchmark, one a run")
+    arguments = parser.parse_args()
+    if arguments.speed:
+        write_json(DOCS / f"{name}.json", kept(arguments.speed))
+    page = DOCS / f"{name}.md"
+    write_text(page, updated(page.read_text(encoding="utf-8"), DOCS))
 
 
 def kept(files: Sequence[Path]) -> dict[str, Any]:

@@ -10,35 +10,20 @@ quality`` in docs.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median, quantiles
 
 import bars
-from bars import DOCS, Results, Row, bold, over_runs
+from bars import Results, Row, bold, over_runs
 from loss_curves import mark
-
-from busaug.files import write_json, write_text
 
 # The accepted share, what may be left of the style distance, and the SSIM that is wanted.
 _ACCEPTED, _LEFT, _SSIM = 0.95, 0.30, (0.5, 0.95)
 _STEP, _LOOP, _EVALUATIONS, _SOONER, _MEMORY_GIB = 1.25, 1.8, 250, 6.0, 16.0
 
 _CURVES = {"mixed": "loss-curves.json", "single": "loss-curves-single.json"}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--speed", type=Path, nargs="+", help="of pytest-benchmark, one a run")
-    arguments = parser.parse_args()
-    if arguments.speed:
-        write_json(DOCS / "engine.json", bars.kept(arguments.speed))
-    page = DOCS / "engine.md"
-    write_text(page, updated(page.read_text(encoding="utf-8"), DOCS))
 
 
 def updated(document: str, docs: Path) -> str:
@@ -173,4 +158,4 @@ def _reached(results: Results) -> float | None:
 
 
 if __name__ == "__main__":
-    main()
+    bars.command(__doc__, "engine", updated)

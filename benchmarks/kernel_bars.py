@@ -8,16 +8,13 @@ With --speed the figures of these files, one for each run, are kept in docs/kern
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 
 import bars
-from bars import DOCS, Results, Row, bold, over_runs
-
-from busaug.files import write_json, write_text
+from bars import Results, Row, bold, over_runs
 
 _AVX512, _AVX2, _TWO_THREADS, _IMAGES, _SHARE, _ERROR = 35, 25, 1.8, 2, 0.6, 1e-3
 _PASSES = {"alpha2beta1": 2.0, "alpha1beta0": 1.6}
@@ -27,18 +24,6 @@ _SHARES = {
     "features": "... target features",
     "prepared": "... targets made ready for many calls",
 }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--speed", type=Path, nargs="+", help="of pytest-benchmark, one a run")
-    arguments = parser.parse_args()
-    if arguments.speed:
-        write_json(DOCS / "kernels.json", bars.kept(arguments.speed))
-    page = DOCS / "kernels.md"
-    write_text(page, updated(page.read_text(encoding="utf-8"), DOCS))
 
 
 def updated(document: str, docs: Path) -> str:
@@ -125,4 +110,4 @@ def _slower(test: Results) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    bars.command(__doc__, "kernels", updated)

@@ -27,6 +27,7 @@ from real_pairs import Results, configured, results_of, weights_row
 from busaug import console
 from busaug.augment.calibration import balance_share, calibrate
 from busaug.augment.job import Job
+from busaug.config import StyleConfig
 from busaug.data.catalog import Catalog
 from busaug.distributed.communicator import Single
 from busaug.files import read_jsonl, write_text
@@ -155,7 +156,7 @@ def render(results: Results) -> str:
         parts += [_EQUAL_COST.format(**results), *_table(results["arms"])]
     if results["large"]:
         pair = 2 * 4 * results["large"]["size"] ** 2 / 2**20  # a step and a change, float32
-        parts.append(_LARGE.format(pair=pair, **results["large"]))
+        parts.append(_LARGE.format(pair=pair, history=StyleConfig().history, **results["large"]))
     return "\n".join(parts)
 
 
@@ -214,8 +215,8 @@ _LARGE = """
 
 One image of {size}x{size} on {levels} levels, {evaluations} evaluations, four references, by
 `busaug augment` with a calibration on two pairs: peak memory {peak_gib} GiB, {seconds:.0f} s in
-all. Style left {style_left:.2f}, SSIM {ssim:.2f}. Of the 40 curvature pairs that a longer run
-keeps, each takes {pair:.0f} MiB; {evaluations} evaluations leave most of them empty.
+all. Style left {style_left:.2f}, SSIM {ssim:.2f}. Of the {history} curvature pairs that a longer
+run keeps, each takes {pair:.0f} MiB; {evaluations} evaluations leave most of them empty.
 
 Large references pass through the network one at a time and layer by layer, channels are sorted some
 at a time, and relevance is computed at 448 px at most; what is left is one forward and backward
