@@ -22,18 +22,24 @@ Row = tuple[str, str, str]
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def command(document: str | None, name: str, updated: Callable[[str, Path], str]) -> None:
+def command(
+    document: str | None, name: str, updated: Callable[[str, Path], str], *, others: bool = False
+) -> None:
     """A script that keeps runs in docs/NAME.json and makes the tables of docs/NAME.md anew.
 
-    ``updated`` takes the page and the folder of the results.
+    ``updated`` takes the page and the folder of the results. With ``others`` it shows runs on other
+    processors too, which are kept in docs/NAME-PROCESSOR.json.
     """
     parser = argparse.ArgumentParser(
         description=document, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--speed", type=Path, nargs="+", help="of pytest-benchmark, one a run")
+    if others:
+        parser.add_argument("--beside", metavar="PROCESSOR", help="they are of another processor")
     arguments = parser.parse_args()
     if arguments.speed:
-        write_json(DOCS / f"{name}.json", kept(arguments.speed))
+        beside = f"-{arguments.beside}" if others and arguments.beside else ""
+        write_json(DOCS / f"{name}{beside}.json", kept(arguments.speed))
     page = DOCS / f"{name}.md"
     write_text(page, updated(page.read_text(encoding="utf-8"), DOCS))
 
@@ -50,10 +56,18 @@ def kept(files: Sequence[Path]) -> dict[str, Any]:
             for key, value in test["extra_info"].items():
                 tests[test["name"]].setdefault(key, []).append(value)
     return {
-        "processor": runs[0]["machine_info"]["cpu"].get("brand_raw", "unknown"),
+        "processor": _processor(runs[0]["machine_info"]["cpu"]),
         "date": runs[0]["datetime"][:10],
         "tests": tests,
     }
+
+
+def _processor(cpu: Results) -> str:
+    """Its name, and the most of the vector instructions that it has."""
+    name = cpu.get("brand_raw", "unknown")
+    kinds = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16", "avx512f": "AVX-512", "avx2": "AVX2"}
+    most = next((kind for flag, kind in kinds.items() if flag in cpu.get("flags", ())), None)
+    return f"{name} ({most})" if most else name
 
 
 def table(rows: Sequence[Row]) -> list[str]:

@@ -1,9 +1,10 @@
 """The engine's bars and what was measured of each: the table of docs/engine.md.
 
     pytest benchmarks/test_engine.py --benchmark-enable --benchmark-json FILE
-    python benchmarks/engine_bars.py [--speed FILE...]
+    python benchmarks/engine_bars.py [--speed FILE... [--beside PROCESSOR]]
 
-With --speed the ratios of these files, one for each run, are kept in docs/engine.json first. All
+With --speed the ratios of these files, one for each run, are kept in docs/engine.json first, with
+--beside in docs/engine-PROCESSOR.json, whose figures stand in the table beside the others. All
 other figures are from the results of ``loss_curves.py``, ``resolution.py`` and ``busaug experiment
 quality`` in docs.
 """
@@ -11,7 +12,7 @@ quality`` in docs.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -32,8 +33,9 @@ def updated(document: str, docs: Path) -> str:
     def read(name: str) -> Results:
         return dict(json.loads((docs / name).read_text(encoding="utf-8")))
 
+    others = sorted(file.name for file in docs.glob("engine-*.json"))
     rows = [
-        *_speed_rows(read("engine.json")["tests"]),
+        *_speed_rows(read("engine.json"), [read(name) for name in others]),
         *_curve_rows({p: read(f) for p, f in _CURVES.items()}),
         *_run_rows(read("results/augmented.json")["transfer"][0]),
         _memory_row(read("resolution.json")["large"]),
@@ -42,38 +44,56 @@ def updated(document: str, docs: Path) -> str:
     return bars.updated(document, bars.table(rows))
 
 
-def _speed_rows(tests: Mapping[str, Results]) -> list[Row]:
-    def faster(test: str, precision: str) -> list[list[float]]:
-        """Of one thread and of two, a value a run."""
-        threads = ("one thread", "two threads")
-        found = (tests[f"{test}[{precision}-{each}]"] for each in threads)
-        return [each["times_faster_than_reference"] for each in found]
-
-    def row(values: Mapping[str, list[list[float]]], met: Callable[[float], bool]) -> str:
-        shown = {p: ", ".join(over_runs(x, met) for x in each) for p, each in values.items()}
-        return "; ".join(f"{p} {text}" for p, text in shown.items())
-
-    steps = {p: [[1 / x for x in runs] for runs in faster("test_step", p)] for p in _CURVES}
-    loops = {p: faster("test_against_a_plain_loop", p) for p in _CURVES}
-    bare = [
-        [loop * step for loop, step in zip(*runs, strict=True)]
-        for runs in zip(loops["single"], steps["single"], strict=True)
-    ]
+def _speed_rows(measured: Results, others: Sequence[Results]) -> list[Row]:
     return [
         (
             "a step (evaluation and optimiser) in times of the bare forward pass and input "
             "gradient of the same network in float32; 160², batch 8; one thread, two threads",
             f"≤ {_STEP}",
-            row(steps, lambda x: x <= _STEP),
+            "; ".join([_steps(measured), *(f"{x['processor']}: {_steps(x)}" for x in others)]),
         ),
         (
             "image-evaluations a second, in times of a plain loop over images on the same network "
             "and losses in float32; the same",
             f"≥ {_LOOP}",
-            row(loops, lambda x: x >= _LOOP)
-            + f" (the bare pass in float32 by itself: {', '.join(map(over_runs, bare))})",
+            "; ".join([_loops(measured), *(f"{x['processor']}: {_loops(x)}" for x in others)]),
         ),
     ]
+
+
+def _steps(measured: Results) -> str:
+    found = _faster(measured, "test_step")
+    return _by_precision(
+        {p: [[1 / x for x in runs] for runs in each] for p, each in found.items()},
+        lambda x: x <= _STEP,
+    )
+
+
+def _loops(measured: Results) -> str:
+    found = _faster(measured, "test_against_a_plain_loop")
+    # Steps are measured against the bare pass: what that would reach without losses and optimiser.
+    pairs = zip(found["single"], _faster(measured, "test_step")["single"], strict=True)
+    bare = [[loop / step for loop, step in zip(*runs, strict=True)] for runs in pairs]
+    return (
+        f"{_by_precision(found, lambda x: x >= _LOOP)} "
+        f"(the bare pass in float32 by itself: {', '.join(map(over_runs, bare))})"
+    )
+
+
+def _faster(measured: Results, test: str) -> dict[str, list[list[float]]]:
+    """Times as fast as the reference, by precision, of one thread and of two, a value a run."""
+    tests = measured["tests"]
+    names = {p: [f"{test}[{p}-{each}]" for each in ("one thread", "two threads")] for p in _CURVES}
+    return {
+        p: [tests[name]["times_faster_than_reference"] for name in each]
+        for p, each in names.items()
+        if each[0] in tests
+    }
+
+
+def _by_precision(values: Mapping[str, list[list[float]]], met: Callable[[float], bool]) -> str:
+    shown = {p: ", ".join(over_runs(x, met) for x in each) for p, each in values.items()}
+    return "; ".join(f"{p} {text}" for p, text in shown.items())
 
 
 def _curve_rows(curves: Mapping[str, Results]) -> list[Row]:
@@ -158,4 +178,4 @@ def _reached(results: Results) -> float | None:
 
 
 if __name__ == "__main__":
-    bars.command(__doc__, "engine", updated)
+    bars.command(__doc__, "engine", updated, others=True)

@@ -114,6 +114,45 @@ def test_figures_are_taken_from_runs_of_the_benchmarks(
     }
 
 
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["avx2", "avx512f", "avx512_bf16", "amx_bf16"], "A CPU (AMX)"),
+        (["avx2", "avx512f"], "A CPU (AVX-512)"),
+        (["avx", "avx2"], "A CPU (AVX2)"),
+        (["sse2"], "A CPU"),
+    ],
+)
+def test_processors_are_told_apart(
+    benchmark_module: Benchmark, flags: list[str], named: str
+) -> None:
+    assert benchmark_module("bars")._processor({"brand_raw": "A CPU", "flags": flags}) == named
+
+
+def test_another_processor_may_have_single_precision_alone(benchmark_module: Benchmark) -> None:
+    """Half as fast as the bare pass with losses and optimiser, twice as fast as the plain loop."""
+
+    def measured(precisions: Sequence[str]) -> dict[str, Any]:
+        ratios = {"test_step": [0.5], "test_against_a_plain_loop": [2.0]}
+        return {
+            "processor": "A CPU",
+            "tests": {
+                f"{test}[{precision}-{threads}]": {"times_faster_than_reference": ratio}
+                for test, ratio in ratios.items()
+                for precision in precisions
+                for threads in ("one thread", "two threads")
+            },
+        }
+
+    rows = benchmark_module("engine_bars")._speed_rows
+    step, loop = rows(measured(["mixed", "single"]), [measured(["single"])])
+    assert step[2] == (
+        "mixed **2.00**, **2.00**; single **2.00**, **2.00**; A CPU: single **2.00**, **2.00**"
+    )
+    bare = " (the bare pass in float32 by itself: 4.00, 4.00)"
+    assert loop[2] == (f"mixed 2.00, 2.00; single 2.00, 2.00{bare}; A CPU: single 2.00, 2.00{bare}")
+
+
 def test_runs_of_different_tests_are_not_mixed(benchmark_module: Benchmark, tmp_path: Path) -> None:
     files = [run_file(tmp_path / "a.json", 0.8), run_file(tmp_path / "b.json", 0.8, ["test_other"])]
     with pytest.raises(SystemExit, match="different tests"):
