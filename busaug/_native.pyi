@@ -65,6 +65,38 @@ def inner_products_cpu(
     threads: int,
     simd: str,
 ) -> None: ...
+def has_convolutions(*, simd: str) -> bool: ...
+def winograd_pack(
+    *, weight: int, packed: int, extent: tuple[int, int], transposed: bool
+) -> None: ...
+def pointwise_pack(
+    *, weight: int, packed: int, extent: tuple[int, int], transposed: bool
+) -> None: ...
+def winograd_cpu(
+    *,
+    images: int,
+    gate: int,
+    packed: int,
+    bias: int,
+    output: int,
+    shape: tuple[int, int, int, int, int],
+    rectify: bool,
+    threads: int,
+    simd: str,
+) -> None: ...
+def pointwise_cpu(
+    *,
+    images: int,
+    gate: int,
+    packed: int,
+    bias: int,
+    addend: int,
+    output: int,
+    shape: tuple[int, int, int],
+    rectify: bool,
+    threads: int,
+    simd: str,
+) -> None: ...
 def lrp_quotients_cpu(
     *,
     positive: int,

@@ -175,6 +175,71 @@ def inner_products_cpu(
     )
 
 
+def pack(weight: Tensor, packed: Tensor, *, transposed: bool) -> None:
+    """Fill ``packed`` from ``weight`` (N, C, k, k), k 3 or 1: see csrc/include/busaug/api.hpp."""
+    packing = native().winograd_pack if weight.shape[-1] == 3 else native().pointwise_pack
+    packing(
+        weight=weight.data_ptr(),
+        packed=packed.data_ptr(),
+        extent=tuple(weight.shape[:2]),
+        transposed=transposed,
+    )
+
+
+def winograd_cpu(
+    images: Tensor,
+    gate: Tensor | None,
+    packed: Tensor,
+    bias: Tensor | None,
+    output: Tensor,
+    rectify: bool,
+    *,
+    threads: int | None = None,
+    simd: str = "auto",
+) -> None:
+    """Fill ``output`` (B, N, H, W) from ``images`` and ``gate`` (B, C, H, W), channels last."""
+    batch, channels, height, width = images.shape
+    native().winograd_cpu(
+        images=images.data_ptr(),
+        gate=_address(gate),
+        packed=packed.data_ptr(),
+        bias=_address(bias),
+        output=output.data_ptr(),
+        shape=(batch, height, width, channels, output.shape[1]),
+        rectify=rectify,
+        threads=_threads(threads),
+        simd=simd,
+    )
+
+
+def pointwise_cpu(
+    images: Tensor,
+    gate: Tensor | None,
+    packed: Tensor,
+    bias: Tensor | None,
+    addend: Tensor | None,
+    output: Tensor,
+    rectify: bool,
+    *,
+    threads: int | None = None,
+    simd: str = "auto",
+) -> None:
+    """Likewise, and from ``addend`` of the shape of ``output``."""
+    batch, channels, height, width = images.shape
+    native().pointwise_cpu(
+        images=images.data_ptr(),
+        gate=_address(gate),
+        packed=packed.data_ptr(),
+        bias=_address(bias),
+        addend=_address(addend),
+        output=output.data_ptr(),
+        shape=(batch * height * width, channels, output.shape[1]),
+        rectify=rectify,
+        threads=_threads(threads),
+        simd=simd,
+    )
+
+
 class LrpOptions(TypedDict):
     alpha: float
     beta: float

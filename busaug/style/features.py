@@ -2,92 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from busaug.data.images import SIDE_MIN, Extent
-from busaug.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from busaug.models.weights import Backbone, Weights
 from busaug.style.backbones import BACKBONES, truncate
+from busaug.style.convolutions import GrayStem, pack_convolutions
 
 Features = dict[str, Tensor]
 """Layer name to (B, N, h, w)."""
 
-_MAPS = 8
 _PIXELS_AT_ONCE = 2**20
 """Of the images whose features are streamed, where one has not more by itself."""
-
-
-class GrayStem(nn.Module):
-    """The stem convolution on one gray channel in [0, 1], equal to replicating the channel.
-
-    It takes three different channels too, as they are.
-
-    The three kernels merge into one, sum_c w_c / std_c. The constant -mean_c / std_c reaches the
-    output through the kernel as well, but not where the kernel hangs over the zero-padded border,
-    so it is a map, not a bias. Those of the last few sizes are kept.
-    """
-
-    kernel: Tensor
-    std: Tensor
-    normalised_zero: Tensor
-
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        self.conv = conv
-        std = conv.weight.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
-        mean = conv.weight.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-        self.register_buffer("kernel", (conv.weight / std).sum(1, keepdim=True), persistent=False)
-        self.register_buffer("std", std, persistent=False)
-        self.register_buffer("normalised_zero", -mean / std, persistent=False)
-        self._maps: dict[torch.Size, Tensor] = {}
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 1, H, W) or (B, 3, H, W) to (B, N, h, w)."""
-        if images.shape[1] == 3:
-            colour: Tensor = self.conv(images / self.std + self.normalised_zero)
-            return colour
-        size = images.shape[-2:]
-        if size not in self._maps:
-            if len(self._maps) == _MAPS:
-                del self._maps[next(iter(self._maps))]
-            with torch.no_grad():
-                self._maps[size] = self.conv(self.normalised_zero.expand(1, 3, *size))
-        stride, padding = self.conv.stride, self.conv.padding
-        out: Tensor = _OneChannel.apply(images, self.kernel, stride, padding)  # type: ignore[no-untyped-call]
-        return out + self._maps[size]
-
-
-class _OneChannel(torch.autograd.Function):
-    """The convolution of a single channel with a constant kernel (N, 1, k, k).
-
-    oneDNN takes six to eleven times as long over the gradient of one channel as the product and the
-    sum of overlaps that it is: an eighth of an evaluation.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, images: Tensor, kernel: Tensor, stride: Sequence[int], padding: Sequence[int]
-    ) -> Tensor:
-        ctx.save_for_backward(kernel)
-        ctx.extent, ctx.stride, ctx.padding = images.shape[-2:], stride, padding
-        return functional.conv2d(images, kernel, None, stride, padding)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        (grad,) = grads
-        (kernel,) = ctx.saved_tensors
-        # A product an image: what one gets does not depend on how many there are.
-        spread = kernel.flatten(1).T.expand(len(grad), -1, -1)
-        patches = torch.bmm(spread, grad.flatten(2))
-        images = functional.fold(
-            patches, ctx.extent, kernel.shape[2:], padding=ctx.padding, stride=ctx.stride
-        )
-        return images, None, None, None
 
 
 class FeatureExtractor(nn.Module):
@@ -101,6 +31,7 @@ class FeatureExtractor(nn.Module):
             scaled to mean one.
         precision: ``mixed`` convolves in bfloat16 after the first stage, whose input, an image,
             would lose gray levels. Features are float32 all the same.
+        packed: Convolve by the package's own kernels where they serve (``PackedConvolution``).
     """
 
     def __init__(
@@ -111,6 +42,7 @@ class FeatureExtractor(nn.Module):
         *,
         softmax: bool = False,
         precision: Literal["single", "mixed"] = "single",
+        packed: bool = True,
     ) -> None:
         super().__init__()
         spec = BACKBONES[backbone]
@@ -122,13 +54,18 @@ class FeatureExtractor(nn.Module):
         stem = stages[0][1]
         assert isinstance(stem, nn.Sequential)
         assert isinstance(stem[0], nn.Conv2d)
-        stem[0] = GrayStem(stem[0])
+        rectify = len(stem) > 1 and isinstance(stem[1], nn.ReLU)
+        stem[0] = GrayStem(stem[0], rectify=rectify)
+        if rectify:
+            stem[1] = nn.Identity()
         self.stages = nn.ModuleDict(dict(stages))
         self._inner: dict[str, torch.dtype] = {}
         if precision == "mixed":
             self._inner = {name: torch.bfloat16 for name, _ in stages[1:]}
             for name in self._inner:
                 self.stages[name].to(torch.bfloat16)
+        elif packed:
+            pack_convolutions(self.stages)
         self._grids: dict[Extent, dict[str, Extent]] = {}
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -41,6 +41,7 @@ template <class Work> auto with_dtype(const std::string& dtype, Work&& work) {
     reject("dtype '" + dtype + "' is neither float32 nor float64");
 }
 
+void bind_convolution(py::module_& module);
 void bind_lrp(py::module_& module);
 void bind_mmd(py::module_& module);
 void bind_srad(py::module_& module);

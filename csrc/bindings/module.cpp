@@ -31,6 +31,7 @@ PYBIND11_MODULE(_native, module) {
     namespace bindings = busaug::bindings;
     module.doc() = "Kernels of busaug on raw pointers; call them through busaug.ops.";
     module.def("build_info", &bindings::build_info);
+    bindings::bind_convolution(module);
     bindings::bind_lrp(module);
     bindings::bind_mmd(module);
     bindings::bind_srad(module);

@@ -5,35 +5,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from style.cases import warm
 from tolerances import TOLERANCES
-from torch import nn
 
 from busaug.errors import InputError
 from busaug.models.preprocess import imagenet_normalise
 from busaug.models.resnet import ResNet, resnet50
 from busaug.models.vgg import vgg19_features, vgg19_layer
-from busaug.models.weights import Weights, load_state, random_weights, resolve_weights
+from busaug.models.weights import load_state, random_weights, resolve_weights
 from busaug.style import features as features_module
 from busaug.style.calibrate import balance, gradient_ratio
-from busaug.style.features import FeatureExtractor, GrayStem
+from busaug.style.features import FeatureExtractor
 from busaug.style.objective import Objective, content_loss, style_losses
 from busaug.style.targets import style_targets
 
 GRAY = TOLERANCES["gray stem, absolute"]
-
-
-def _warm(seed: int = 0) -> Weights:
-    """Random weights with BatchNorm statistics and affine values that are not the identity."""
-    weights = random_weights("resnet50", seed)
-    generator = torch.Generator().manual_seed(seed)
-    state = {}
-    for key, value in weights.state.items():
-        if key.endswith("running_mean") or (".bn" in key and key.endswith("bias")):
-            value = 0.1 * torch.randn(value.shape, generator=generator)
-        elif key.endswith("running_var"):
-            value = 0.5 + torch.rand(value.shape, generator=generator)
-        state[key] = value
-    return Weights(state, "warm", weights.sha256, pretrained=False)
 
 
 def _plain(model: ResNet, gray: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -48,7 +34,7 @@ def _plain(model: ResNet, gray: torch.Tensor) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("shape", [(32, 32), (33, 47), (64, 40)])
 def test_gray_features_equal_the_network_border_included(shape: tuple[int, int]) -> None:
-    weights = _warm()
+    weights = warm()
     model = resnet50()
     load_state(model, weights)
     gray = torch.rand(2, 1, *shape)
@@ -59,24 +45,6 @@ def test_gray_features_equal_the_network_border_included(shape: tuple[int, int])
     for name, value in expected.items():
         scale = float(value.abs().max())
         torch.testing.assert_close(got[name], value, rtol=0, atol=GRAY * max(scale, 1.0))
-
-
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(7, 2, 3), (3, 1, 1)])
-@pytest.mark.parametrize("shape", [(32, 32), (33, 40)])
-def test_the_gray_stems_gradient_is_that_of_three_equal_channels(
-    kernel: int, stride: int, padding: int, shape: tuple[int, int]
-) -> None:
-    conv = nn.Conv2d(3, 5, kernel, stride, padding).double().requires_grad_(False)
-    stem = GrayStem(conv)
-    gray = torch.rand(2, 1, *shape, dtype=torch.float64, requires_grad=True)
-    for memory_format in (torch.contiguous_format, torch.channels_last):
-        out = stem(gray)
-        above = torch.randn_like(out).contiguous(memory_format=memory_format)
-        (got,) = torch.autograd.grad(out, gray, above)
-        plain = conv(imagenet_normalise(gray))
-        (expected,) = torch.autograd.grad(plain, gray, above)
-        torch.testing.assert_close(got, expected)
-    assert torch.autograd.gradcheck(stem, gray)
 
 
 @pytest.mark.real
@@ -119,7 +87,7 @@ def test_vgg_weights_may_end_at_the_deepest_layer() -> None:
 
 def test_balance_makes_the_gradient_norms_equal() -> None:
     """Calibrated on one pair, the ratio there is one at gamma = 1, layer weights included."""
-    extractor = FeatureExtractor("resnet50", _warm())
+    extractor = FeatureExtractor("resnet50", warm())
     content, references = torch.rand(1, 1, 32, 32), torch.rand(2, 1, 32, 32)
     noise = torch.rand(1, 1, 32, 32)
     with torch.no_grad():
@@ -140,7 +108,7 @@ def test_balance_makes_the_gradient_norms_equal() -> None:
 @pytest.mark.parametrize("name", ["shallow", "deep"])
 def test_layer_sets_differ_only_in_what_is_kept(name: str) -> None:
     """A truncated chain gives what the whole one gives, and runs no stage below its deepest."""
-    weights = _warm()
+    weights = warm()
     gray = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
         deep = FeatureExtractor("resnet50", weights, "deep")(gray)
@@ -154,11 +122,11 @@ def test_layer_sets_differ_only_in_what_is_kept(name: str) -> None:
 
 def test_unknown_layer_set_is_named() -> None:
     with pytest.raises(InputError, match=r"style\.layers='deepest'.*"):
-        FeatureExtractor("resnet50", _warm(), "deepest")
+        FeatureExtractor("resnet50", warm(), "deepest")
 
 
 def test_softmax_features_are_positive_with_mean_one_and_keep_the_order() -> None:
-    weights, gray = _warm(), torch.rand(2, 1, 32, 32)
+    weights, gray = warm(), torch.rand(2, 1, 32, 32)
     with torch.no_grad():
         plain = FeatureExtractor("resnet50", weights, "shallow")(gray)
         smooth = FeatureExtractor("resnet50", weights, "shallow", softmax=True)(gray)
@@ -172,7 +140,7 @@ def test_softmax_features_are_positive_with_mean_one_and_keep_the_order() -> Non
 def test_features_streamed_in_parts_are_those_of_the_whole(
     softmax: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extractor = FeatureExtractor("resnet50", _warm(), softmax=softmax)
+    extractor = FeatureExtractor("resnet50", warm(), softmax=softmax)
     images = torch.rand(3, 1, 40, 56)
     with torch.no_grad():
         expected = extractor(images)
@@ -187,7 +155,7 @@ def test_features_streamed_in_parts_are_those_of_the_whole(
 
 
 def test_mixed_precision_is_within_bfloat16s_rounding_and_leaves_the_first_layer() -> None:
-    weights, gray = _warm(), torch.rand(2, 1, 48, 48, requires_grad=True)
+    weights, gray = warm(), torch.rand(2, 1, 48, 48, requires_grad=True)
     exact = FeatureExtractor("resnet50", weights)(gray)
     mixed = FeatureExtractor("resnet50", weights, precision="mixed")
     found = mixed(gray)
@@ -203,12 +171,3 @@ def test_mixed_precision_is_within_bfloat16s_rounding_and_leaves_the_first_layer
     (wanted,) = torch.autograd.grad(exact["layer3"].square().sum(), gray)
     (got,) = torch.autograd.grad(found["layer3"].square().sum(), gray)
     assert (got - wanted).norm() / wanted.norm() < TOLERANCES["bfloat16 gradient, L2"]
-
-
-def test_stem_maps_of_many_sizes_do_not_pile_up() -> None:
-    stem = GrayStem(torch.nn.Conv2d(3, 4, 3, padding=1, bias=False))
-    first = stem(torch.ones(1, 1, 8, 8))
-    for side in range(9, 40):
-        stem(torch.ones(1, 1, side, 8))
-    assert len(stem._maps) <= 8
-    assert torch.equal(stem(torch.ones(1, 1, 8, 8)), first)

@@ -131,6 +131,67 @@ Index gram_difference_cuda_workspace(const GramTask& task);
 void gram_difference_cuda(const GramTask& task, const GramArrays& arrays, void* workspace,
                           int device, void* stream);
 
+// Convolutions of stride one with constant weights, float32, channels last. The CPU alone, where
+// `has_convolutions`. An output depends neither on the other images nor on the number of threads
+// nor on the instruction set. Channels are multiples of 16; throws std::invalid_argument for others
+// and for extents out of range.
+//
+//   images  [images][height][width][channels_in]
+//   gate    likewise: images count as zero where it is not positive; null: nowhere
+//   packed  what the function that packs made of the weight
+//   bias    [channels_out] or null
+//   addend  [images][height][width][channels_out], added; or null
+//   output  likewise; not below zero with `rectify`
+bool has_convolutions(const std::string& simd);
+
+// A weight is [out][in][k][k]. Packed with `transposed` it is that of the convolution's gradient,
+// from `out` channels to `in`.
+struct ConvolutionWeight {
+    Index out, in;
+};
+
+// 3x3 kernels over an image with a border of one zero, by Winograd's minimal filtering
+// (cpu/convolution.hpp): a quarter to a half of the products. Packed: float[36 in out].
+struct WinogradParams {
+    Index images, height, width;
+    Index channels_in, channels_out;
+    bool rectify;
+};
+
+struct WinogradArrays {
+    const float* images;
+    const float* gate;
+    const float* packed;
+    const float* bias;
+    float* output;
+};
+
+void winograd_pack(const ConvolutionWeight& extent, const float* weight, bool transposed,
+                   float* packed);
+void winograd_cpu(const WinogradParams& params, const WinogradArrays& arrays, int threads,
+                  const std::string& simd);
+
+// 1x1 kernels. Packed: float[in out].
+struct PointwiseParams {
+    Index pixels; // of all images
+    Index channels_in, channels_out;
+    bool rectify;
+};
+
+struct PointwiseArrays {
+    const float* images;
+    const float* gate;
+    const float* packed;
+    const float* bias;
+    const float* addend;
+    float* output;
+};
+
+void pointwise_pack(const ConvolutionWeight& extent, const float* weight, bool transposed,
+                    float* packed);
+void pointwise_cpu(const PointwiseParams& params, const PointwiseArrays& arrays, int threads,
+                   const std::string& simd);
+
 // Where a step of relevance propagation runs. On the CPU the result depends on neither the number
 // of threads nor `simd`, a level of cpu/simd.hpp or "auto" for the best of the machine. On CUDA
 // (only in a build with it) everything lies on `device`, and work is queued on `stream` and not

@@ -1,0 +1,7 @@
+#include "convolution_kernels.hpp"
+
+namespace busaug {
+
+const ConvolutionKernels convolution_avx2{gate, transform_input, product, transform_output};
+
+} // namespace busaug
