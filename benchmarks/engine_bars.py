@@ -1,6 +1,6 @@
 """The engine's bars and what was measured of each: the table of docs/engine.md.
 
-    pytest benchmarks/test_engine.py --benchmark-enable --benchmark-json FILE
+    pytest benchmarks/test_{engine,convolution}.py --benchmark-enable --benchmark-json FILE
     python benchmarks/engine_bars.py [--speed FILE... [--beside PROCESSOR]]
 
 With --speed the ratios of these files, one for each run, are kept in docs/engine.json first, with
@@ -24,6 +24,7 @@ from loss_curves import mark
 _ACCEPTED, _LEFT, _SSIM = 0.95, 0.30, (0.5, 0.95)
 _STEP, _LOOP, _EVALUATIONS, _SOONER, _MEMORY_GIB = 1.25, 1.8, 250, 6.0, 16.0
 
+_THREADS = ("one thread", "two threads")
 _CURVES = {"mixed": "loss-curves.json", "single": "loss-curves-single.json"}
 
 
@@ -34,21 +35,39 @@ def updated(document: str, docs: Path) -> str:
         return dict(json.loads((docs / name).read_text(encoding="utf-8")))
 
     others = sorted(file.name for file in docs.glob("engine-*.json"))
+    measured = read("engine.json")
     rows = [
-        *_speed_rows(read("engine.json"), [read(name) for name in others]),
+        *_speed_rows(measured, [read(name) for name in others]),
         *_curve_rows({p: read(f) for p, f in _CURVES.items()}),
         *_run_rows(read("results/augmented.json")["transfer"][0]),
         _memory_row(read("resolution.json")["large"]),
         ("image-evaluations a second on a device", "25 % of its floor", "not tried"),
     ]
-    return bars.updated(document, bars.table(rows))
+    document = bars.updated(document, bars.table(rows))
+    return bars.updated(document, _convolutions(measured["tests"]), "convolutions")
+
+
+def _convolutions(tests: Results) -> list[str]:
+    """How the package's own compare with torch's."""
+    rows = []
+    for kind in ("3x3", "1x1"):
+        found = [
+            tests[f"test_convolution_and_gradient[{each}-{kind}]"]["times_faster_than_reference"]
+            for each in _THREADS
+        ]
+        rows.append((f"{kind}, times as fast", ", ".join(map(bars.over_runs, found))))
+    errors = tests["test_features_are_as_near_to_those_in_float64_as_torchs"]
+    ours, theirs = (median(errors[name]) for name in ("error", "error_of_torch"))
+    rows.append(("layer3's features from those in float64", f"{ours:.1e}, torch's {theirs:.1e}"))
+    return bars.markdown(("", "one thread, two threads"), rows)
 
 
 def _speed_rows(measured: Results, others: Sequence[Results]) -> list[Row]:
     return [
         (
             "a step (evaluation and optimiser) in times of the bare forward pass and input "
-            "gradient of the same network in float32; 160², batch 8; one thread, two threads",
+            "gradient of the same network in float32 by torch; 160², batch 8; one thread, two "
+            "threads",
             f"≤ {_STEP}",
             "; ".join([_steps(measured), *(f"{x['processor']}: {_steps(x)}" for x in others)]),
         ),
@@ -71,19 +90,13 @@ def _steps(measured: Results) -> str:
 
 def _loops(measured: Results) -> str:
     found = _faster(measured, "test_against_a_plain_loop")
-    # Steps are measured against the bare pass: what that would reach without losses and optimiser.
-    pairs = zip(found["single"], _faster(measured, "test_step")["single"], strict=True)
-    bare = [[loop / step for loop, step in zip(*runs, strict=True)] for runs in pairs]
-    return (
-        f"{_by_precision(found, lambda x: x >= _LOOP)} "
-        f"(the bare pass in float32 by itself: {', '.join(map(over_runs, bare))})"
-    )
+    return _by_precision(found, lambda x: x >= _LOOP)
 
 
 def _faster(measured: Results, test: str) -> dict[str, list[list[float]]]:
     """Times as fast as the reference, by precision, of one thread and of two, a value a run."""
     tests = measured["tests"]
-    names = {p: [f"{test}[{p}-{each}]" for each in ("one thread", "two threads")] for p in _CURVES}
+    names = {p: [f"{test}[{p}-{each}]" for each in _THREADS] for p in _CURVES}
     return {
         p: [tests[name]["times_faster_than_reference"] for name in each]
         for p, each in names.items()

@@ -9,7 +9,8 @@ has a worse one on either side. Plain Adam is run in batches, which gives the lo
 images (``test_engine.py`` shows it). All arms are of one precision.
 
 Writes OUT.json after every arm, then OUT.md and OUT.svg from it; with --render these alone. Plain
-arms that OUT.json has already, of the same pairs, are kept: they do not depend on the optimiser.
+arms that OUT.json has already, of the same pairs, are kept: they do not depend on the optimiser,
+and on how convolutions are computed by a rounding only.
 """
 
 from __future__ import annotations
@@ -90,7 +91,10 @@ def measure(arguments: argparse.Namespace, comm: Communicator) -> Iterator[Resul
         "weights": weights_row(weights),
         "arms": {},
     }
-    known = comm.broadcast_object(plain_arms(arguments, results))
+    before = comm.broadcast_object(plain_arms(arguments, results))
+    known = before.get("arms", {})
+    if known:  # of the very same objectives
+        balance = results["balance"] = before["balance"]
     shown = console.progress("arms", len(FIRST_STEPS) + 1 + len(ARMS))  # or more
     with tempfile.TemporaryDirectory() as maps, shown as advance:
         engine = job.engine(extractor, balance, Path(maps), keep_targets=False)
@@ -114,17 +118,23 @@ def measure(arguments: argparse.Namespace, comm: Communicator) -> Iterator[Resul
 
 
 def plain_arms(arguments: argparse.Namespace, results: Results) -> Results:
-    """Those in OUT.json, if they are of the same pairs and objective."""
+    """Those in OUT.json and their balance, if they are of the same pairs and objective.
+
+    Another machine or way to convolve changes the balance by a rounding.
+    """
     file = arguments.out.with_suffix(".json")
-    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"arms": {}}
-    same = ("size", "precision", "pairs", "balance", "weights")
-    if any(before.get(name) != results[name] for name in same):
+    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    same = ("size", "precision", "pairs", "weights")
+    if any(before.get(name) != results[name] for name in same) or not math.isclose(
+        before["balance"], results["balance"], rel_tol=1e-4
+    ):
         return {}
-    return {
+    arms = {
         name: arm
         for name, arm in before["arms"].items()
         if is_plain(name) and arm["evaluations"] == arguments.plain
     }
+    return {"balance": before["balance"], "arms": arms}
 
 
 def plain_arm(step: float) -> str:

@@ -31,6 +31,7 @@ from busaug.data.catalog import Catalog
 from busaug.distributed.communicator import Single
 from busaug.files import write_text
 from busaug.models.weights import resolve_weights
+from busaug.ops.convolution import has_convolutions
 from busaug.style.optimise import minimise
 
 PRECISIONS = ("single", "mixed")
@@ -67,6 +68,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[Results]:
         "size": arguments.size,
         "pairs": arguments.pairs,
         "threads": arguments.threads,
+        "convolutions": "the package's" if has_convolutions() else "torch's",
         "weights": weights_row(weights),
         "arms": [
             {"precision": name, "evaluations": count, "seconds": 0.0, "loss": [], "ssim": []}
@@ -163,6 +165,7 @@ _SECTION = """
 ## {processor}
 
 {pairs} real pairs (BUSI, {size}²), batches of eight, {threads} thread(s), weights {weights[name]}.
+Convolutions in single precision are {convolutions} ([engine.md](engine.md#convolutions)).
 """
 
 

@@ -4,7 +4,6 @@
 #include "busaug/api.hpp"
 #include "busaug/status.hpp"
 #include "pool.hpp"
-#include "simd.hpp"
 
 #include <algorithm>
 #include <atomic>
