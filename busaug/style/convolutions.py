@@ -141,6 +141,8 @@ class PackedBottleneck(nn.Module):
 
     def __init__(self, block: Bottleneck) -> None:
         super().__init__()
+        if any(isinstance(module, nn.BatchNorm2d) for module in block.modules()):
+            raise ValueError("fold BatchNorm before convolutions are packed")
         self.conv1 = PackedConvolution(block.conv1, rectify=True)
         self.conv2 = PackedConvolution(block.conv2, rectify=True)
         self.conv3 = PackedConvolution(block.conv3, rectify=True)

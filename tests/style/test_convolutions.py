@@ -162,3 +162,9 @@ def test_other_blocks_keep_their_sums():
     count = sum(isinstance(module, PackedConvolution) for module in folded.modules())
     assert count == 7  # of the ten behind the stem, three have a stride; and projections
     assert (found - expected).norm() < TOLERANCES["packed features, L2"] * expected.norm()
+
+
+@needs_kernels
+def test_a_block_with_batchnorm_is_refused():
+    with pytest.raises(ValueError, match="fold BatchNorm"):
+        pack_convolutions(ResNet().eval().requires_grad_(False))
