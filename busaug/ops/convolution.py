@@ -22,6 +22,9 @@ from busaug.ops._check import check
 PANEL = 16
 """Channels on both sides come in multiples of this."""
 
+_POINTS = {3: (36,), 1: ()}
+"""What goes before the panels of a packed weight, by the side of its kernel."""
+
 _library = torch.library.Library("busaug", "FRAGMENT")
 _library.define(
     "winograd(Tensor images, Tensor packed, Tensor transpose, Tensor? bias, bool rectify) -> Tensor"
@@ -66,7 +69,7 @@ def pack(weight: Tensor, *, transposed: bool = False) -> Tensor:
     )
     before, after = (0, 1) if transposed else (1, 0)
     panels = (weight.shape[after] // PANEL, weight.shape[before], PANEL)
-    packed = torch.empty((36, *panels) if side == 3 else panels)
+    packed = torch.empty((*_POINTS[side], *panels), dtype=torch.float32)
     _launch.pack(weight.detach().contiguous(), packed, transposed=transposed)
     return packed
 
@@ -80,7 +83,7 @@ def _winograd(
 
 
 def _winograd_backward(grad: Tensor, gate: Tensor | None, transpose: Tensor) -> Tensor:
-    output = _backward_fake(grad, gate, transpose)
+    output = _winograd_backward_fake(grad, gate, transpose)
     gate = None if gate is None else _last(gate)
     _launch.winograd_cpu(_last(grad), gate, transpose, None, output, False)
     return output
@@ -101,7 +104,7 @@ def _pointwise(
 
 
 def _pointwise_backward(grad: Tensor, gate: Tensor | None, transpose: Tensor) -> Tensor:
-    output = _backward_fake(grad, gate, transpose)
+    output = _pointwise_backward_fake(grad, gate, transpose)
     gate = None if gate is None else _last(gate)
     _launch.pointwise_cpu(_last(grad), gate, transpose, None, None, output, False)
     return output
@@ -112,22 +115,27 @@ def _last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def _output(images: Tensor, packed: Tensor, bias: Tensor | None, other: Tensor | None) -> Tensor:
+def _output(
+    side: int, images: Tensor, packed: Tensor, bias: Tensor | None, other: Tensor | None
+) -> Tensor:
     """An empty output, where the arguments fit; ``other`` is of the images' or output's shape."""
     channels = packed.shape[-3] * PANEL if packed.ndim > 2 else 0
     check(
         images.ndim == 4
-        and images.dtype == torch.float32
+        and images.dtype == packed.dtype == torch.float32
         and 0 not in images.shape[1:]
         and packed.ndim > 2
-        and packed.shape[-2] == images.shape[1],
+        and packed.shape[:-3] == _POINTS[side]
+        and packed.shape[-2:] == (images.shape[1], PANEL)
+        and packed.is_contiguous(),
         lambda: (
             f"convolution: images {tuple(images.shape)} of {images.dtype} with a packed weight "
             f"{tuple(packed.shape)}"
         ),
     )
     check(
-        bias is None or (bias.shape == (channels,) and bias.dtype == torch.float32),
+        bias is None
+        or (bias.shape == (channels,) and bias.dtype == torch.float32 and bias.is_contiguous()),
         lambda: f"convolution: bias {() if bias is None else tuple(bias.shape)}",
     )
     check(
@@ -136,6 +144,7 @@ def _output(images: Tensor, packed: Tensor, bias: Tensor | None, other: Tensor |
     )
     return torch.empty(
         (images.shape[0], channels, *images.shape[2:]),
+        dtype=torch.float32,
         device=images.device,
         memory_format=torch.channels_last,
     )
@@ -144,7 +153,7 @@ def _output(images: Tensor, packed: Tensor, bias: Tensor | None, other: Tensor |
 def _winograd_fake(
     images: Tensor, packed: Tensor, transpose: Tensor, bias: Tensor | None, rectify: bool
 ) -> Tensor:
-    return _output(images, packed, bias, None)
+    return _output(3, images, packed, bias, None)
 
 
 def _pointwise_fake(
@@ -155,7 +164,7 @@ def _pointwise_fake(
     addend: Tensor | None,
     rectify: bool,
 ) -> Tensor:
-    output = _output(images, packed, bias, addend)
+    output = _output(1, images, packed, bias, addend)
     check(
         addend is None or addend.shape == output.shape,
         lambda: f"convolution: addend {() if addend is None else tuple(addend.shape)}",
@@ -163,12 +172,21 @@ def _pointwise_fake(
     return output
 
 
-def _backward_fake(grad: Tensor, gate: Tensor | None, transpose: Tensor) -> Tensor:
+def _winograd_backward_fake(grad: Tensor, gate: Tensor | None, transpose: Tensor) -> Tensor:
+    _check_gate(grad, gate)
+    return _output(3, grad, transpose, None, gate)
+
+
+def _pointwise_backward_fake(grad: Tensor, gate: Tensor | None, transpose: Tensor) -> Tensor:
+    _check_gate(grad, gate)
+    return _output(1, grad, transpose, None, gate)
+
+
+def _check_gate(grad: Tensor, gate: Tensor | None) -> None:
     check(
         gate is None or gate.shape == grad.shape,
         lambda: f"convolution: gate {() if gate is None else tuple(gate.shape)}",
     )
-    return _output(grad, transpose, None, gate)
 
 
 def _winograd_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -210,9 +228,9 @@ def _no_second_gradient(ctx: Any, grad: Tensor) -> None:
 
 for _name, _implementation, _fake in (
     ("winograd", _winograd, _winograd_fake),
-    ("winograd_backward", _winograd_backward, _backward_fake),
+    ("winograd_backward", _winograd_backward, _winograd_backward_fake),
     ("pointwise", _pointwise, _pointwise_fake),
-    ("pointwise_backward", _pointwise_backward, _backward_fake),
+    ("pointwise_backward", _pointwise_backward, _pointwise_backward_fake),
 ):
     _library.impl(_name, _implementation, "CPU")
     torch.library.register_fake(f"busaug::{_name}", _fake, lib=_library)

@@ -5,8 +5,8 @@
 // (arXiv 1509.09308): a tile of 4x4 outputs is A^T [(G g G^T) . (B^T d B)] A of its 6x6 inputs d
 // and the kernel g, with 36 products for a pair of channels in place of 144. The products of all
 // tiles and channels are 36 matrix products. Interpolation points are 0, infinity, +-sqrt(1/2) and
-// +-sqrt(2): reciprocal in pairs, so that nothing grows much, and roundings weigh less than half as
-// much as with the usual 1 and 2 (on the choice: Barabasz et al. 2020, arXiv 1803.10986).
+// +-sqrt(2): reciprocal in pairs, so that nothing grows much, and roundings weigh less than with
+// the usual 1 and 2 (on the choice: Barabasz et al. 2020, arXiv 1803.10986).
 #pragma once
 
 #include "busaug/macros.hpp"

@@ -39,8 +39,7 @@ def ours(images, weight, bias, addend, rectify):
     packed = packed_layer(weight)
     if weight.shape[-1] == 1:
         return pointwise_op(images, *packed, bias, addend, rectify)
-    out = winograd_op(images, *packed, bias, rectify)
-    return out
+    return winograd_op(images, *packed, bias, rectify)
 
 
 def exact(images, weight, bias, addend, rectify):
@@ -197,6 +196,7 @@ IMAGES = normal(2, 16, 4, 4)
         (IMAGES[:, :8], BIAS, None, r"images \(2, 8, 4, 4\).*packed weight \(2, 16, 16\)"),
         (IMAGES[..., :0], BIAS, None, r"images \(2, 16, 4, 0\)"),
         (IMAGES, BIAS[:16], None, r"bias \(16,\)"),
+        (IMAGES, torch.zeros(64)[::2], None, r"bias \(32,\)"),
         (IMAGES, BIAS.double(), None, r"bias \(32,\)"),
         (IMAGES, BIAS, IMAGES, r"addend \(2, 16, 4, 4\)"),
         (IMAGES, BIAS, normal(2, 32, 4, 4).double(), "addend of torch.float64"),
@@ -205,6 +205,42 @@ IMAGES = normal(2, 16, 4, 4)
 def test_arguments_that_do_not_fit_are_refused(images, bias, addend, says):
     with pytest.raises(RuntimeError, match=says):
         pointwise_op(images, *PACKED, bias, addend, False)
+
+
+@pytest.mark.parametrize(
+    ("side", "change"),
+    [
+        (3, lambda packed: packed[0]),  # as of a 1x1 kernel: a thirty-sixth of what is read
+        (3, lambda packed: packed[:35]),
+        (1, lambda packed: packed.expand(36, -1, -1, -1)),
+        (3, lambda packed: packed[..., :8]),
+        (1, lambda packed: packed.double()),
+        (1, lambda packed: packed.transpose(0, 1).contiguous().transpose(0, 1)),
+    ],
+)
+def test_packed_weights_of_another_kind_are_refused(side, change):
+    weight, bias = layer(side, 32, 32)
+    wrong = change(pack(weight))
+    more = (None,) if side == 1 else ()
+    op = pointwise_op if side == 1 else winograd_op
+    with pytest.raises(RuntimeError, match="packed weight"):
+        op(normal(2, 32, 4, 4), wrong, pack(weight, transposed=True), bias, *more, False)
+    images = normal(2, 32, 4, 4).requires_grad_()
+    backward = op(images, pack(weight), change(pack(weight, transposed=True)), bias, *more, False)
+    with pytest.raises(RuntimeError, match="packed weight"):
+        backward.sum().backward()
+
+
+def test_float32_whatever_the_default_is():
+    weight, bias = layer(3, 16, 32)
+    expected = ours(IMAGES, weight, bias, None, True)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = ours(IMAGES, weight, bias, None, True)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize(
