@@ -9,6 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
+
+# An example is right or wrong however long it takes: a busy machine fails no test.
+settings.register_profile(
+    "untimed",
+    settings.default,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("untimed")
 
 _SHARED = Path(os.environ.get("BUSAUG_SHARED", Path(__file__).parents[2] / "shared"))
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from busaug.classify.batches import Company, accompanied, shuffled
@@ -22,7 +22,6 @@ REAL, MADE = list(range(20)), list(range(20, 60))
 SET = images_of([n % 2 for n in REAL] + [n % 4 == 0 for n in MADE])
 
 
-@settings(deadline=None)
 @given(st.sampled_from([0.25, 1.0, 4.0]), st.integers(2, 25), st.integers(1, 5))
 def test_company_changes_neither_updates_nor_what_is_seen_of_real_images(
     ratio: float, size: int, epoch: int

@@ -70,7 +70,7 @@ def test_all_benign_predictor_on_the_published_test_counts() -> None:
     assert round(100 * 53 / kept, 2) == 55.21
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=60))
 def test_binary_agrees_with_scikit_learn_or_says_why_not(rows: list[tuple[int, float]]) -> None:
     truth = np.array([label for label, _ in rows])
@@ -191,7 +191,7 @@ def two_columns(positive: list[float]) -> npt.NDArray[np.float64]:
     return np.stack([1 - np.array(positive), np.array(positive)], axis=1)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     rows=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 10)), min_size=2, max_size=30),
     sensitivity_min=st.sampled_from([0.0, 0.5, 0.9, 1.0]),

@@ -133,7 +133,7 @@ def test_a_refused_launch_is_an_error_and_the_process_lives(emulated):
     assert torch.equal(on_device(emulated, images), on_cpu(images))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_any_image_equals_the_cpu(emulated, data):
     count, height, width = (data.draw(st.integers(1, most)) for most in (2, 40, 70))

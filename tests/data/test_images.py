@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tolerances import TOLERANCES
@@ -159,7 +159,7 @@ def test_damaged_files_never_raise_anything_else(tmp_path, format_):
     whole = buffer.getvalue()
     path = tmp_path / "damaged"
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=60)
     @given(st.integers(0, len(whole) - 1), st.integers(0, 255), st.integers(0, len(whole)))
     def check(where, value, length):
         path.write_bytes((whole[:where] + bytes([value]) + whole[where + 1 :])[:length])
@@ -237,7 +237,7 @@ def test_resize_is_pillows_antialiased_bilinear(height, width, size):
 
 
 @given(st.integers(2, 90), st.integers(2, 90), st.integers(2, 64))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_resize_keeps_range_and_constants(height, width, size):
     noise = torch.rand(2, height, width).round()
     small = resize(noise, size)

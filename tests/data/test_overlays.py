@@ -193,7 +193,7 @@ def odd_images(draw):
     return image
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(image=odd_images(), margin=st.integers(0, 3))
 def test_any_image_gives_two_masks_of_its_shape(image, margin):
     before = image.copy()
@@ -205,7 +205,7 @@ def test_any_image_gives_two_masks_of_its_shape(image, margin):
     np.testing.assert_array_equal(image, before)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1000), margin=st.integers(0, 4))
 def test_a_margin_grows_the_mask_by_so_many_pixels(seed, margin):
     at = tuple(np.random.default_rng(seed).integers(10, 120, 2))

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from busaug.data.catalog import SPLITS
@@ -67,7 +67,6 @@ def grouped_images(draw):
 
 
 @given(grouped_images(), st.integers(0, 5))
-@settings(deadline=None)
 def test_counts_are_near_and_every_split_is_reached(images, seed):
     placed = split_groups(images, seed)
     assert placed.keys() == {group for group, _ in images}
@@ -83,7 +82,6 @@ def test_counts_are_near_and_every_split_is_reached(images, seed):
 
 
 @given(grouped_images(), st.integers(0, 5))
-@settings(deadline=None)
 def test_enough_single_images_make_the_counts_exact(images, seed):
     sizes = Counter(group for group, _ in images)
     extra = 20 * max(sizes.values()) + len(images)

@@ -46,7 +46,7 @@ def write(tmp_path: Path, text: str) -> Path:
     return tmp_path / "table.csv"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     cells=st.tuples(*[st.integers(0, 20)] * 4),
     decimals=st.integers(1, 3),
@@ -79,7 +79,7 @@ def test_what_a_matrix_prints_is_possible(
     assert finding.matrix.negatives == matrix.negatives
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     texts=st.fixed_dictionaries(
         {"accuracy": st.integers(50, 99), "sensitivity": st.integers(50, 99)},

@@ -51,7 +51,7 @@ def synthesised(parts: list[Catalog], pairs: str) -> list[Sample]:
 
 
 SIZES = st.lists(st.integers(1, 3), min_size=12, max_size=16)
-quickly = settings(deadline=None, max_examples=15)
+quickly = settings(max_examples=15)
 
 
 @quickly

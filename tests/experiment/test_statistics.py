@@ -41,7 +41,7 @@ def draws_of(*jobs: Predictions, replicates: int = 2000, seed: int = 0) -> Resam
     return Resampling(classes, replicates=replicates, seed=seed)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     rows=st.lists(
         st.tuples(st.integers(0, 2), st.integers(0, 6), st.integers(0, 3)), min_size=2, max_size=25

@@ -71,7 +71,7 @@ cases = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(cases)
 def test_value_and_gradient_are_those_of_the_convolution(case):
     before, after = case["channels"]

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ops.style_cases import (
     DTYPES,
@@ -44,7 +44,6 @@ def test_value_and_gradient_are_those_of_the_definition(dtype, form, layout):
         assert_exact(value, gradient, exact(features, target, weights))
 
 
-@settings(deadline=None)
 @given(
     batch=st.integers(0, 3),
     channels=st.integers(1, 150),
@@ -68,7 +67,6 @@ def test_equal_sizes_give_the_gram_loss_of_gatys():
     torch.testing.assert_close(busaug.style_loss(f, s), gatys, rtol=IDENTITY, atol=0)
 
 
-@settings(deadline=None)
 @given(
     offset=st.floats(0.0, 5.0),
     sizes=st.tuples(st.integers(1, 30), st.integers(1, 12), st.integers(1, 12)),

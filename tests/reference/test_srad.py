@@ -82,7 +82,7 @@ def test_gradients(form, regions):
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.floats(0, 1, width=32), min_size=12, max_size=12),
     st.sampled_from([1, 2]),

@@ -23,7 +23,7 @@ from busaug.style.objective import Objective, content_loss, style_losses
 from busaug.style.targets import fuse_features, stretch, style_targets
 
 IDENTITY = TOLERANCES["mmd identities, float64"]
-examples = settings(max_examples=50, deadline=None)
+examples = settings(max_examples=50)
 FUSIONS = ["FM", "GM", "UM", "SR"]
 
 
