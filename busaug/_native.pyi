@@ -91,6 +91,7 @@ def pointwise_cpu(
     packed: int,
     bias: int,
     addend: int,
+    addend_gate: int,
     output: int,
     shape: tuple[int, int, int],
     rectify: bool,

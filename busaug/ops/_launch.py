@@ -186,9 +186,15 @@ def pack(weight: Tensor, packed: Tensor, *, transposed: bool) -> None:
     )
 
 
+class Gated(NamedTuple):
+    """Values that count as zero where the gate, of the same shape, is not positive."""
+
+    values: Tensor
+    gate: Tensor | None = None
+
+
 def winograd_cpu(
-    images: Tensor,
-    gate: Tensor | None,
+    images: Gated,
     packed: Tensor,
     bias: Tensor | None,
     output: Tensor,
@@ -197,11 +203,11 @@ def winograd_cpu(
     threads: int | None = None,
     simd: str = "auto",
 ) -> None:
-    """Fill ``output`` (B, N, H, W) from ``images`` and ``gate`` (B, C, H, W), channels last."""
-    batch, channels, height, width = images.shape
+    """Fill ``output`` (B, N, H, W) from ``images`` (B, C, H, W), channels last."""
+    batch, channels, height, width = images.values.shape
     native().winograd_cpu(
-        images=images.data_ptr(),
-        gate=_address(gate),
+        images=images.values.data_ptr(),
+        gate=_address(images.gate),
         packed=packed.data_ptr(),
         bias=_address(bias),
         output=output.data_ptr(),
@@ -213,11 +219,10 @@ def winograd_cpu(
 
 
 def pointwise_cpu(
-    images: Tensor,
-    gate: Tensor | None,
+    images: Gated,
     packed: Tensor,
     bias: Tensor | None,
-    addend: Tensor | None,
+    addend: Gated | None,
     output: Tensor,
     rectify: bool,
     *,
@@ -225,13 +230,14 @@ def pointwise_cpu(
     simd: str = "auto",
 ) -> None:
     """Likewise, and from ``addend`` of the shape of ``output``."""
-    batch, channels, height, width = images.shape
+    batch, channels, height, width = images.values.shape
     native().pointwise_cpu(
-        images=images.data_ptr(),
-        gate=_address(gate),
+        images=images.values.data_ptr(),
+        gate=_address(images.gate),
         packed=packed.data_ptr(),
         bias=_address(bias),
-        addend=_address(addend),
+        addend=0 if addend is None else addend.values.data_ptr(),
+        addend_gate=0 if addend is None else _address(addend.gate),
         output=output.data_ptr(),
         shape=(batch * height * width, channels, output.shape[1]),
         rectify=rectify,

@@ -34,12 +34,21 @@ _library.define(
     "pointwise(Tensor images, Tensor packed, Tensor transpose, Tensor? bias, Tensor? addend, "
     "bool rectify) -> Tensor"
 )
-_library.define("pointwise_backward(Tensor grad, Tensor? gate, Tensor transpose) -> Tensor")
+_library.define(
+    "pointwise_backward(Tensor grad, Tensor? gate, Tensor transpose, Tensor? addend=None, "
+    "Tensor? addend_gate=None) -> Tensor"
+)
 winograd_op = torch.ops.busaug.winograd.default
 """Images (B, C, H, W), what ``pack`` made of a weight (N, C, 3, 3) and of its transpose, and a bias
 (N,) or None to (B, N, H, W), with ``rectify`` not below zero."""
 pointwise_op = torch.ops.busaug.pointwise.default
 """Likewise of a weight (N, C, 1, 1), plus an addend (B, N, H, W) or None."""
+winograd_backward_op = torch.ops.busaug.winograd_backward.default
+"""Gradient (B, N, H, W), a gate of that shape or None, and the packed transpose to the gradient in
+the images (B, C, H, W). The gradient counts as zero where the gate, what ``rectify`` left, is not
+positive."""
+pointwise_backward_op = torch.ops.busaug.pointwise_backward.default
+"""Likewise, plus an addend (B, C, H, W) with a gate of its own, or None: of a branch beside."""
 
 
 @functools.cache
@@ -78,14 +87,13 @@ def _winograd(
     images: Tensor, packed: Tensor, transpose: Tensor, bias: Tensor | None, rectify: bool
 ) -> Tensor:
     output = _winograd_fake(images, packed, transpose, bias, rectify)
-    _launch.winograd_cpu(_last(images), None, packed, bias, output, rectify)
+    _launch.winograd_cpu(_gated(images, None), packed, bias, output, rectify)
     return output
 
 
 def _winograd_backward(grad: Tensor, gate: Tensor | None, transpose: Tensor) -> Tensor:
     output = _winograd_backward_fake(grad, gate, transpose)
-    gate = None if gate is None else _last(gate)
-    _launch.winograd_cpu(_last(grad), gate, transpose, None, output, False)
+    _launch.winograd_cpu(_gated(grad, gate), transpose, None, output, False)
     return output
 
 
@@ -98,27 +106,35 @@ def _pointwise(
     rectify: bool,
 ) -> Tensor:
     output = _pointwise_fake(images, packed, transpose, bias, addend, rectify)
-    given = None if addend is None else _last(addend)
-    _launch.pointwise_cpu(_last(images), None, packed, bias, given, output, rectify)
+    given = None if addend is None else _gated(addend, None)
+    _launch.pointwise_cpu(_gated(images, None), packed, bias, given, output, rectify)
     return output
 
 
-def _pointwise_backward(grad: Tensor, gate: Tensor | None, transpose: Tensor) -> Tensor:
-    output = _pointwise_backward_fake(grad, gate, transpose)
-    gate = None if gate is None else _last(gate)
-    _launch.pointwise_cpu(_last(grad), gate, transpose, None, None, output, False)
+def _pointwise_backward(
+    grad: Tensor,
+    gate: Tensor | None,
+    transpose: Tensor,
+    addend: Tensor | None = None,
+    addend_gate: Tensor | None = None,
+) -> Tensor:
+    output = _pointwise_backward_fake(grad, gate, transpose, addend, addend_gate)
+    given = None if addend is None else _gated(addend, addend_gate)
+    _launch.pointwise_cpu(_gated(grad, gate), transpose, None, given, output, False)
     return output
+
+
+def _gated(values: Tensor, gate: Tensor | None) -> _launch.Gated:
+    """With channels last; copies where they are not."""
+    return _launch.Gated(_last(values), None if gate is None else _last(gate))
 
 
 def _last(images: Tensor) -> Tensor:
-    """With channels last; a copy where they are not."""
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def _output(
-    side: int, images: Tensor, packed: Tensor, bias: Tensor | None, other: Tensor | None
-) -> Tensor:
-    """An empty output, where the arguments fit; ``other`` is of the images' or output's shape."""
+def _output(side: int, images: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    """An empty output, where the arguments fit."""
     channels = packed.shape[-3] * PANEL if packed.ndim > 2 else 0
     check(
         images.ndim == 4
@@ -138,10 +154,6 @@ def _output(
         or (bias.shape == (channels,) and bias.dtype == torch.float32 and bias.is_contiguous()),
         lambda: f"convolution: bias {() if bias is None else tuple(bias.shape)}",
     )
-    check(
-        other is None or other.dtype == torch.float32,
-        lambda: f"convolution: gate or addend of {None if other is None else other.dtype}",
-    )
     return torch.empty(
         (images.shape[0], channels, *images.shape[2:]),
         dtype=torch.float32,
@@ -153,7 +165,7 @@ def _output(
 def _winograd_fake(
     images: Tensor, packed: Tensor, transpose: Tensor, bias: Tensor | None, rectify: bool
 ) -> Tensor:
-    return _output(3, images, packed, bias, None)
+    return _output(3, images, packed, bias)
 
 
 def _pointwise_fake(
@@ -164,29 +176,37 @@ def _pointwise_fake(
     addend: Tensor | None,
     rectify: bool,
 ) -> Tensor:
-    output = _output(1, images, packed, bias, addend)
-    check(
-        addend is None or addend.shape == output.shape,
-        lambda: f"convolution: addend {() if addend is None else tuple(addend.shape)}",
-    )
+    output = _output(1, images, packed, bias)
+    _check_alike("addend", addend, output)
     return output
 
 
 def _winograd_backward_fake(grad: Tensor, gate: Tensor | None, transpose: Tensor) -> Tensor:
-    _check_gate(grad, gate)
-    return _output(3, grad, transpose, None, gate)
+    _check_alike("gate", gate, grad)
+    return _output(3, grad, transpose, None)
 
 
-def _pointwise_backward_fake(grad: Tensor, gate: Tensor | None, transpose: Tensor) -> Tensor:
-    _check_gate(grad, gate)
-    return _output(1, grad, transpose, None, gate)
+def _pointwise_backward_fake(
+    grad: Tensor,
+    gate: Tensor | None,
+    transpose: Tensor,
+    addend: Tensor | None = None,
+    addend_gate: Tensor | None = None,
+) -> Tensor:
+    _check_alike("gate", gate, grad)
+    output = _output(1, grad, transpose, None)
+    _check_alike("addend", addend, output)
+    _check_alike("gate of the addend", addend_gate, output)
+    check(addend is not None or addend_gate is None, lambda: "convolution: a gate of no addend")
+    return output
 
 
-def _check_gate(grad: Tensor, gate: Tensor | None) -> None:
-    check(
-        gate is None or gate.shape == grad.shape,
-        lambda: f"convolution: gate {() if gate is None else tuple(gate.shape)}",
-    )
+def _check_alike(name: str, given: Tensor | None, like: Tensor) -> None:
+    if given is not None:
+        check(
+            given.shape == like.shape and given.dtype == torch.float32,
+            lambda: f"convolution: {name} {tuple(given.shape)} of {given.dtype}",
+        )
 
 
 def _winograd_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -197,7 +217,7 @@ def _winograd_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None
 def _winograd_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     _refuse_weights(ctx.needs_input_grad[1:4])
     transpose, gate = ctx.saved_tensors
-    return torch.ops.busaug.winograd_backward(grad, gate, transpose), None, None, None, None
+    return winograd_backward_op(grad, gate, transpose), None, None, None, None
 
 
 def _pointwise_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -213,7 +233,7 @@ def _pointwise_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if gate is not None:
             grad, gate = torch.ops.aten.threshold_backward(grad, gate, 0), None
         on_addend = grad
-    back = torch.ops.busaug.pointwise_backward(grad, gate, transpose)
+    back = pointwise_backward_op(grad, gate, transpose)
     return back, None, None, None, on_addend, None
 
 

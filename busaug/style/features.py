@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from busaug.data.images import SIDE_MIN, Extent
 from busaug.models.weights import Backbone, Weights
 from busaug.style.backbones import BACKBONES, truncate
-from busaug.style.convolutions import GrayStem, pack_convolutions
+from busaug.style.packed import pack_convolutions
+from busaug.style.stem import GrayStem
 
 Features = dict[str, Tensor]
 """Layer name to (B, N, h, w)."""

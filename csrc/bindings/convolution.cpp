@@ -40,15 +40,16 @@ void winograd(Address images, Address gate, Address packed, Address bias, Addres
 }
 
 void pointwise(Address images, Address gate, Address packed, Address bias, Address addend,
-               Address output, const std::array<Index, 3>& shape, bool rectify, int threads,
-               const std::string& simd) {
+               Address addend_gate, Address output, const std::array<Index, 3>& shape, bool rectify,
+               int threads, const std::string& simd) {
     require_arrays(shape[0], images, packed, output);
     const PointwiseParams params{shape[0], shape[1], shape[2], rectify};
     const py::gil_scoped_release unlocked;
     pointwise_cpu(params,
                   {pointer<const float>(images), pointer<const float>(gate),
                    pointer<const float>(packed), pointer<const float>(bias),
-                   pointer<const float>(addend), pointer<float>(output)},
+                   pointer<const float>(addend), pointer<const float>(addend_gate),
+                   pointer<float>(output)},
                   threads, simd);
 }
 
@@ -64,8 +65,8 @@ void bind_convolution(py::module_& module) {
                number("packed"), number("bias"), number("output"), "shape"_a, "rectify"_a,
                "threads"_a, "simd"_a);
     module.def("pointwise_cpu", &pointwise, py::kw_only(), number("images"), number("gate"),
-               number("packed"), number("bias"), number("addend"), number("output"), "shape"_a,
-               "rectify"_a, "threads"_a, "simd"_a);
+               number("packed"), number("bias"), number("addend"), number("addend_gate"),
+               number("output"), "shape"_a, "rectify"_a, "threads"_a, "simd"_a);
 }
 
 } // namespace busaug::bindings

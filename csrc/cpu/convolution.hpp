@@ -49,14 +49,16 @@ struct TileOutput {
     Index row, column;
 };
 
-// c = max(a b + bias + addend, least) for some rows. Each element of a b is a chain of fused
+// c = max(a b + bias + addend, least) for some rows, the addend zero where `addend_gate` is not
+// positive. Each element of a b is a chain of fused
 // multiply-adds in the order of the depth, so that it depends on its own row and column alone.
 struct Product {
     Index rows, depth, columns;
-    const float* a;      // [rows][depth]
-    const float* b;      // panels
-    const float* bias;   // [columns] or null
-    const float* addend; // [rows][columns] or null
+    const float* a;           // [rows][depth]
+    const float* b;           // panels
+    const float* bias;        // [columns] or null
+    const float* addend;      // [rows][columns] or null
+    const float* addend_gate; // likewise
     float least;
     float* c; // [rows][columns]
 };

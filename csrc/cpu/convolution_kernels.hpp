@@ -152,6 +152,15 @@ BUSAUG_INLINE void product_block(const Product& task, Index row, Index column) {
         b[v] = task.b + in_panels(0, column + v * vector_width, task.depth);
         for (int i = 0; i < Rows; ++i) {
             sums[i][v] = zero();
+            // Far apart in memory: without a hint each would be waited for.
+            const Index at = (row + i) * task.columns + column + v * vector_width;
+            __builtin_prefetch(task.c + at, 1);
+            if (task.addend != nullptr) {
+                __builtin_prefetch(task.addend + at);
+            }
+            if (task.addend_gate != nullptr) {
+                __builtin_prefetch(task.addend_gate + at);
+            }
         }
     }
     for (Index k = 0; k < task.depth; ++k) {
@@ -173,7 +182,10 @@ BUSAUG_INLINE void product_block(const Product& task, Index row, Index column) {
             const Index at = (row + i) * task.columns + from;
             Vector sum = sums[i][v] + bias;
             if (task.addend != nullptr) {
-                sum = sum + load(task.addend + at);
+                const Vector addend = load(task.addend + at);
+                sum = sum + (task.addend_gate == nullptr
+                                 ? addend
+                                 : gated(addend, load(task.addend_gate + at)));
             }
             store(task.c + at, larger(all(task.least), sum));
         }

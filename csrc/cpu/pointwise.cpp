@@ -17,6 +17,10 @@ namespace {
 // in the cache meanwhile.
 constexpr Index block_rows = 96;
 
+const float* at(const float* array, Index offset) {
+    return array == nullptr ? nullptr : array + offset;
+}
+
 } // namespace
 
 void pointwise_pack(const ConvolutionWeight& extent, const float* weight, bool transposed,
@@ -56,7 +60,7 @@ void pointwise_cpu(const PointwiseParams& params, const PointwiseArrays& arrays,
             }
             const Index to = first * columns;
             kernels.product({rows, depth, columns, pixels, arrays.packed, arrays.bias,
-                             arrays.addend == nullptr ? nullptr : arrays.addend + to, least,
+                             at(arrays.addend, to), at(arrays.addend_gate, to), least,
                              arrays.output + to});
         }
     };

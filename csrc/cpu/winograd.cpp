@@ -145,7 +145,7 @@ void winograd_cpu(const WinogradParams& params, const WinogradArrays& arrays, in
             }
             for (Index p = 0; p < points; ++p) {
                 kernels.product({count, c, n, before + p * in_stride, arrays.packed + p * c * n,
-                                 nullptr, nullptr, lowest, after + p * out_stride});
+                                 nullptr, nullptr, nullptr, lowest, after + p * out_stride});
             }
             for (Index t = 0; t < count; ++t) {
                 const Place at(tiling, first + t);

@@ -14,7 +14,13 @@ from torch.nn import functional
 
 from busaug import _native
 from busaug.ops import _launch
-from busaug.ops.convolution import has_convolutions, pack, pointwise_op, winograd_op
+from busaug.ops.convolution import (
+    has_convolutions,
+    pack,
+    pointwise_backward_op,
+    pointwise_op,
+    winograd_op,
+)
 
 pytestmark = pytest.mark.skipif(not has_convolutions(), reason="needs AVX2 with FMA, or AVX-512")
 
@@ -55,6 +61,10 @@ def assert_near(found, expected):
     scale = float(expected.abs().max()) if expected.numel() else 0.0
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=TOLERANCE * scale)
 
+
+WEIGHT, BIAS = layer(1, 16, 32)
+PACKED = packed_layer(WEIGHT) if has_convolutions() else ()
+IMAGES = normal(2, 16, 4, 4)
 
 cases = st.fixed_dictionaries(
     {
@@ -100,6 +110,48 @@ def test_value_and_gradient_are_those_of_the_convolution(case):
         assert_near(one, other.double())
 
 
+@settings(max_examples=60)
+@given(cases, st.booleans(), st.booleans())
+def test_the_gradient_is_gated_and_summed_with_that_of_a_branch_beside(case, gated, beside_gated):
+    before, after = case["channels"]
+    weight, _ = layer(1, before, after, case["seed"])
+    extent, seed = (case["batch"], case["extent"]), case["seed"]
+    grad, gate = (normal(extent[0], after, *extent[1], seed=seed + i) for i in (2, 3))
+    beside, beside_gate = (normal(extent[0], before, *extent[1], seed=seed + i) for i in (4, 5))
+    given_ = [
+        each.contiguous(memory_format=case["memory_format"])
+        for each in (grad, gate, beside, beside_gate)
+    ]
+    found = pointwise_backward_op(
+        given_[0],
+        given_[1] if gated else None,
+        pack(weight, transposed=True),
+        given_[2] if case["with_addend"] else None,
+        given_[3] if case["with_addend"] and beside_gated else None,
+    )
+    kept = grad * (gate > 0) if gated else grad
+    expected = functional.conv_transpose2d(kept.double(), weight.double())
+    if case["with_addend"]:
+        expected = expected + (beside * (beside_gate > 0) if beside_gated else beside)
+    assert_near(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("gate", "addend", "addend_gate", "says"),
+    [
+        (normal(2, 16, 4, 4), None, None, r"gate \(2, 16, 4, 4\)"),
+        (normal(2, 32, 4, 4).double(), None, None, "gate .* of torch.float64"),
+        (None, normal(2, 32, 4, 4), None, r"addend \(2, 32, 4, 4\)"),
+        (None, normal(2, 16, 4, 4), normal(2, 16, 4, 3), r"gate of the addend \(2, 16, 4, 3\)"),
+        (None, normal(2, 16, 4, 4), normal(2, 16, 4, 4).half(), "gate of the addend .*float16"),
+        (None, None, normal(2, 16, 4, 4), "a gate of no addend"),
+    ],
+)
+def test_gates_and_branches_that_do_not_fit_are_refused(gate, addend, addend_gate, says):
+    with pytest.raises(RuntimeError, match=says):
+        pointwise_backward_op(normal(2, 32, 4, 4), gate, PACKED[1], addend, addend_gate)
+
+
 @pytest.mark.parametrize("side", [1, 3])
 @pytest.mark.parametrize("gated", [False, True])
 def test_threads_instruction_sets_and_neighbours_change_no_bit(side, gated):
@@ -107,19 +159,21 @@ def test_threads_instruction_sets_and_neighbours_change_no_bit(side, gated):
     packed = pack(weight)
     images = normal(5, 48, 13, 22, seed=1).contiguous(memory_format=torch.channels_last)
     gate = normal(5, 48, 13, 22, seed=2).contiguous(memory_format=torch.channels_last)
+    addend, addend_gate = (
+        normal(5, 80, 13, 22, seed=seed).contiguous(memory_format=torch.channels_last)
+        for seed in (3, 4)
+    )
 
     def convolved(first, last, threads, simd):
-        some = images[first:last]
-        where = gate[first:last] if gated else None
+        some = _launch.Gated(images[first:last], gate[first:last] if gated else None)
+        beside = _launch.Gated(*(each[first:last] for each in (addend, addend_gate)))
         output = torch.full((last - first, 80, 13, 22), torch.nan)
         output = output.contiguous(memory_format=torch.channels_last)
         if side == 3:
-            _launch.winograd_cpu(
-                some, where, packed, bias, output, True, threads=threads, simd=simd
-            )
+            _launch.winograd_cpu(some, packed, bias, output, True, threads=threads, simd=simd)
         else:
             _launch.pointwise_cpu(
-                some, where, packed, bias, None, output, True, threads=threads, simd=simd
+                some, packed, bias, beside, output, True, threads=threads, simd=simd
             )
         return output
 
@@ -183,11 +237,6 @@ def test_traced_as_a_whole():
     torch.testing.assert_close(*gradients)
 
 
-WEIGHT, BIAS = layer(1, 16, 32)
-PACKED = packed_layer(WEIGHT)
-IMAGES = normal(2, 16, 4, 4)
-
-
 @pytest.mark.parametrize(
     ("images", "bias", "addend", "says"),
     [
@@ -199,7 +248,7 @@ IMAGES = normal(2, 16, 4, 4)
         (IMAGES, torch.zeros(64)[::2], None, r"bias \(32,\)"),
         (IMAGES, BIAS.double(), None, r"bias \(32,\)"),
         (IMAGES, BIAS, IMAGES, r"addend \(2, 16, 4, 4\)"),
-        (IMAGES, BIAS, normal(2, 32, 4, 4).double(), "addend of torch.float64"),
+        (IMAGES, BIAS, normal(2, 32, 4, 4).double(), "addend .* of torch.float64"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(images, bias, addend, says):

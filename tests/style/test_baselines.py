@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from busaug.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from busaug.style.baselines import elements_balance, layer_weights, luma, mixed
-from busaug.style.convolutions import GrayStem
+from busaug.style.stem import GrayStem
 
 
 def test_layer_weights_have_mean_one_and_the_ratios_of_the_positions() -> None:

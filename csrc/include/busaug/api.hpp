@@ -140,7 +140,7 @@ void gram_difference_cuda(const GramTask& task, const GramArrays& arrays, void* 
 //   gate    likewise: images count as zero where it is not positive; null: nowhere
 //   packed  what the function that packs made of the weight
 //   bias    [channels_out] or null
-//   addend  [images][height][width][channels_out], added; or null
+//   addend  [images][height][width][channels_out], added; or null. With a gate of its own likewise
 //   output  likewise; not below zero with `rectify`
 bool has_convolutions(const std::string& simd);
 
@@ -184,6 +184,7 @@ struct PointwiseArrays {
     const float* packed;
     const float* bias;
     const float* addend;
+    const float* addend_gate;
     float* output;
 };
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from style.cases import warm
@@ -9,51 +11,19 @@ from tolerances import TOLERANCES
 from torch import nn
 
 from busaug.models.fold import fold_batchnorm
-from busaug.models.preprocess import imagenet_normalise
-from busaug.models.resnet import BasicBlock, ResNet
+from busaug.models.resnet import BasicBlock, Bottleneck, ResNet
 from busaug.models.weights import random_weights
 from busaug.ops.convolution import has_convolutions
-from busaug.style import convolutions
-from busaug.style.convolutions import (
-    GrayStem,
+from busaug.style import packed
+from busaug.style.features import FeatureExtractor
+from busaug.style.packed import (
     PackedBottleneck,
     PackedConvolution,
     pack_convolutions,
     serves,
 )
-from busaug.style.features import FeatureExtractor
 
 needs_kernels = pytest.mark.skipif(not has_convolutions(), reason="needs AVX2 with FMA, or AVX-512")
-
-
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(7, 2, 3), (3, 1, 1)])
-@pytest.mark.parametrize("shape", [(32, 32), (33, 40)])
-def test_the_gray_stems_gradient_is_that_of_three_equal_channels(
-    kernel: int, stride: int, padding: int, shape: tuple[int, int]
-) -> None:
-    conv = nn.Conv2d(3, 5, kernel, stride, padding).double().requires_grad_(False)
-    gray = torch.rand(2, 1, *shape, dtype=torch.float64, requires_grad=True)
-    for rectify in (False, True):
-        stem = GrayStem(conv, rectify=rectify)
-        for memory_format in (torch.contiguous_format, torch.channels_last):
-            out = stem(gray)
-            above = torch.randn_like(out).contiguous(memory_format=memory_format)
-            (got,) = torch.autograd.grad(out, gray, above)
-            plain = conv(imagenet_normalise(gray))
-            plain = plain.relu() if rectify else plain
-            torch.testing.assert_close(out, plain)
-            (expected,) = torch.autograd.grad(plain, gray, above)
-            torch.testing.assert_close(got, expected)
-    assert torch.autograd.gradcheck(GrayStem(conv), gray)
-
-
-def test_stem_maps_of_many_sizes_do_not_pile_up() -> None:
-    stem = GrayStem(torch.nn.Conv2d(3, 4, 3, padding=1, bias=False))
-    first = stem(torch.ones(1, 1, 8, 8))
-    for side in range(9, 40):
-        stem(torch.ones(1, 1, side, 8))
-    assert len(stem._maps) <= 8
-    assert torch.equal(stem(torch.ones(1, 1, 8, 8)), first)
 
 
 def weights_of(backbone):
@@ -74,12 +44,12 @@ def features_and_gradient(extractor, images):
 def test_packed_features_and_gradients_are_the_networks(backbone, shape):
     """Against the network's own convolutions in float64."""
     weights, images = weights_of(backbone), torch.rand(*shape)
-    packed = FeatureExtractor(backbone, weights)
-    assert any(isinstance(module, PackedConvolution) for module in packed.modules())
+    ours = FeatureExtractor(backbone, weights)
+    assert any(isinstance(module, PackedConvolution) for module in ours.modules())
     plain = FeatureExtractor(backbone, weights, packed=False).double()
     assert not any(isinstance(module, PackedConvolution) for module in plain.modules())
     expected, wanted = features_and_gradient(plain, images.double())
-    found, got = features_and_gradient(packed, images)
+    found, got = features_and_gradient(ours, images)
     assert list(found) == list(expected)
     for name, value in expected.items():
         assert (found[name] - value).norm() < TOLERANCES["packed features, L2"] * value.norm()
@@ -108,7 +78,7 @@ def test_what_the_kernels_do_not_take_goes_through_torch(backbone):
 
 
 def test_without_the_instructions_everything_goes_through_torch(monkeypatch):
-    monkeypatch.setattr(convolutions, "has_convolutions", lambda: False)
+    monkeypatch.setattr(packed, "has_convolutions", lambda: False)
     images = torch.rand(2, 1, 32, 40)
     with torch.no_grad():
         found = FeatureExtractor("resnet50", warm())(images)
@@ -162,6 +132,61 @@ def test_other_blocks_keep_their_sums():
     count = sum(isinstance(module, PackedConvolution) for module in folded.modules())
     assert count == 7  # of the ten behind the stem, three have a stride; and projections
     assert (found - expected).norm() < TOLERANCES["packed features, L2"] * expected.norm()
+
+
+def bottleneck(channels_in, width, stride=1):
+    """With BatchNorm folded, random, packed; and as it was."""
+    torch.manual_seed(channels_in)
+    block = Bottleneck(channels_in, width, stride)
+    for module in block.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            nn.init.normal_(module.bias)
+    folded = fold_batchnorm(block)
+    return PackedBottleneck(folded), copy.deepcopy(folded)
+
+
+@needs_kernels
+@pytest.mark.parametrize(("channels_in", "stride"), [(64, 1), (32, 1), (64, 2)])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_block_as_a_whole_has_the_blocks_value_and_gradient(channels_in, stride, memory_format):
+    """Identity and projected shortcuts, of the sizes that kernels take and a strided one."""
+    packed_block, plain = bottleneck(channels_in, 16, stride)
+    x = torch.randn(3, channels_in, 11, 14).contiguous(memory_format=memory_format)
+    x.requires_grad_()
+    wide = x.detach().double().requires_grad_()
+    found, expected = packed_block(x), plain.double()(wide)
+    above = torch.randn_like(found).contiguous(memory_format=memory_format)
+    # ReLUs switch where a rounding decides: nothing comes down there on either side.
+    above = above * (expected.abs() > 1e-4)
+    (got,) = torch.autograd.grad(found, x, above)
+    (wanted,) = torch.autograd.grad(expected, wide, above.double())
+    assert (found - expected).norm() < TOLERANCES["packed features, L2"] * expected.norm()
+    assert (got - wanted).norm() < TOLERANCES["packed gradient, L2"] * wanted.norm()
+
+
+@needs_kernels
+@pytest.mark.parametrize("channels_in", [64, 32])
+def test_a_block_as_a_whole_has_the_bits_of_its_steps(channels_in):
+    block, _ = bottleneck(channels_in, 16)
+    x = torch.randn(3, channels_in, 11, 14).contiguous(memory_format=torch.channels_last)
+    x.requires_grad_()
+    beside = x if block.shortcut is None else block.shortcut(x)
+    steps = block.conv3(block.conv2(block.conv1(x)), beside)
+    whole = block(x)
+    above = torch.randn_like(whole)
+    assert torch.equal(whole, steps)
+    gradients = [torch.autograd.grad(value, x, above)[0] for value in (whole, steps)]
+    assert torch.equal(*gradients)
+
+
+@needs_kernels
+def test_a_blocks_gradient_is_differentiable_no_further():
+    block, _ = bottleneck(64, 16)
+    x = torch.randn(1, 64, 5, 5, requires_grad=True)
+    (grad,) = torch.autograd.grad(block(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
 
 
 @needs_kernels
