@@ -44,7 +44,15 @@ def updated(document: str, docs: Path) -> str:
         ("image-evaluations a second on a device", "25 % of its floor", "not tried"),
     ]
     document = bars.updated(document, bars.table(rows))
+    document = bars.updated(document, _sitting(read("sitting.json")), "sitting")
     return bars.updated(document, _convolutions(measured["tests"]), "convolutions")
+
+
+def _sitting(sitting: Results) -> list[str]:
+    """What ``engine_sitting.py`` did, in its order."""
+    rows = [(step["what"], f"{step['minutes']:g}") for step in sitting["steps"]]
+    between = f"from {sitting['begin']} to {sitting['end']}"
+    return bars.markdown((between, "minutes"), rows)
 
 
 def _convolutions(tests: Results) -> list[str]:

@@ -27,7 +27,7 @@ from busaug.files import write_json
 
 HERE = Path(__file__).parent
 CONTENTS = 200
-TORCHRUN = ("torchrun", "--nproc-per-node", "2")
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
 BUSAUG = ("-m", "busaug")
 
 
@@ -39,17 +39,14 @@ class Sitting:
         self._begin = datetime.datetime.now(datetime.UTC)
         self._steps: list[dict[str, Any]] = []
 
-    def run(self, what: str, *command: str | Path) -> None:
-        """A command; one that fails ends the sitting."""
-        words = [str(word) for word in command]
+    def run(self, what: str, *arguments: str | Path) -> None:
+        """Python with these arguments; a failure ends the sitting."""
+        words = [sys.executable, *map(str, arguments)]
         print("$", shlex.join(words), flush=True)
         begin = time.perf_counter()
         subprocess.run(words, env=self._environment, check=True)
         minutes = (time.perf_counter() - begin) / 60
         self._steps.append({"what": what, "minutes": round(minutes, 1)})
-
-    def python(self, what: str, *arguments: str | Path) -> None:
-        self.run(what, sys.executable, *arguments)
 
     def save(self, file: Path) -> None:
         times = {"begin": self._begin, "end": datetime.datetime.now(datetime.UTC)}
@@ -78,20 +75,20 @@ def measure(catalog: Path, folder: Path, weights: Path) -> None:
     settings = (f"plan.contents={CONTENTS}", "compute.threads=1", "style.precision=single")
     changes = [part for setting in settings for part in ("--set", setting)]
 
-    sitting.python("speed", *speed(speeds[0]))
+    sitting.run("speed", *speed(speeds[0]))
     sitting.run("loss against evaluations", *TORCHRUN, HERE / "loss_curves.py", *common, *curves)
-    sitting.python("speed", *speed(speeds[1]))
+    sitting.run("speed", *speed(speeds[1]))
     levels = ("--out", DOCS / "resolution")
-    sitting.python("levels, large image", HERE / "resolution.py", *common, *levels)
+    sitting.run("levels, large image", HERE / "resolution.py", *common, *levels)
     run = (*BUSAUG, "augment", catalog, augmented, "--weights", weights)
     sitting.run(f"{CONTENTS} contents", *TORCHRUN, *run, *changes)
     quality = (*BUSAUG, "experiment", "quality", catalog, augmented, "--size", "224")
-    sitting.python("their quality", *quality, "--save", DOCS / "results/augmented.json")
-    sitting.python("speed", *speed(speeds[2]))
+    sitting.run("their quality", *quality, "--save", DOCS / "results/augmented.json")
+    sitting.run("speed", *speed(speeds[2]))
     sitting.save(DOCS / "sitting.json")
 
-    sitting.python("page", *BUSAUG, "experiment", "table", real, "--update")
-    sitting.python("page", HERE / "engine_bars.py", "--speed", *speeds)
+    sitting.run("page", *BUSAUG, "experiment", "table", real, "--update")
+    sitting.run("page", HERE / "engine_bars.py", "--speed", *speeds)
 
 
 def speed(file: Path) -> tuple[str | Path, ...]:
