@@ -62,6 +62,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", type=Path, required=True)
     given = parser.parse_args()
+    # Said now and not after the first measurement.
+    for file in (given.catalog, given.weights):
+        if not file.exists():
+            parser.error(f"{file} is not there")
+    if given.folder.exists():
+        parser.error(f"{given.folder} is there already: name a new folder")
     given.folder.mkdir(parents=True)
     measure(given.catalog, given.folder, given.weights.absolute())
 

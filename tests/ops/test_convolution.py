@@ -63,7 +63,7 @@ def assert_near(found, expected):
 
 
 WEIGHT, BIAS = layer(1, 16, 32)
-PACKED = packed_layer(WEIGHT) if has_convolutions() else ()
+PACKED = packed_layer(WEIGHT)
 IMAGES = normal(2, 16, 4, 4)
 
 cases = st.fixed_dictionaries(

@@ -28,7 +28,9 @@ def test_the_gray_stems_gradient_is_that_of_three_equal_channels(
             torch.testing.assert_close(out, plain)
             (expected,) = torch.autograd.grad(plain, gray, above)
             torch.testing.assert_close(got, expected)
-    assert torch.autograd.gradcheck(GrayStem(conv), gray)
+    # A few pixels: it takes a difference for each.
+    few = gray[:, :, -12:, -9:].detach().requires_grad_()
+    assert torch.autograd.gradcheck(GrayStem(conv), few)
 
 
 def test_stem_maps_of_many_sizes_do_not_pile_up() -> None:
