@@ -25,7 +25,7 @@ _ACCEPTED, _LEFT, _SSIM = 0.95, 0.30, (0.5, 0.95)
 _STEP, _LOOP, _EVALUATIONS, _SOONER, _MEMORY_GIB = 1.25, 1.8, 250, 6.0, 16.0
 
 _THREADS = ("one thread", "two threads")
-_CURVES = {"mixed": "loss-curves.json", "single": "loss-curves-single.json"}
+_CURVES = {"single": "loss-curves.json", "mixed": "loss-curves-mixed.json"}
 
 
 def updated(document: str, docs: Path) -> str:

@@ -1,4 +1,4 @@
-"""All bars of docs/engine.md measured one after the other in one sitting, in single precision.
+"""All bars of docs/engine.md measured one after the other in one sitting, on the processor.
 
     python benchmarks/engine_sitting.py CATALOG FOLDER --weights FILE
 
@@ -77,8 +77,8 @@ def measure(catalog: Path, folder: Path, weights: Path) -> None:
     speeds = [folder / f"speed-{turn}.json" for turn in (1, 2, 3)]
     augmented, real = folder / "augmented", DOCS / "real-images.md"
     common = (catalog, "--weights", weights)
-    curves = ("--threads", "1", "--precision", "single", "--out", DOCS / "loss-curves-single")
-    settings = (f"plan.contents={CONTENTS}", "compute.threads=1", "style.precision=single")
+    curves = ("--threads", "1", "--out", DOCS / "loss-curves")
+    settings = (f"plan.contents={CONTENTS}", "compute.threads=1")
     changes = [part for setting in settings for part in ("--set", setting)]
 
     sitting.run("speed", *speed(speeds[0]))

@@ -4,7 +4,8 @@
 
 Both precisions take turns, batch by batch, on the same pairs with the same relevance and balance.
 Every result is judged by the losses in single precision. Writes OUT.json after every batch, and
-OUT.md from it and any OUT-*.json beside it, of other processors; --render does the latter alone.
+OUT.md from it, from any OUT-*.json beside it, of other processors, and from the results of
+``loss_curves.py`` there; --render does the latter alone.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import real_pairs
 import torch
+from bars import markdown
 from real_pairs import Results, configured, results_of, weights_row
 
 from busaug import console, environment
@@ -35,6 +38,9 @@ from busaug.ops.convolution import has_convolutions
 from busaug.style.optimise import minimise
 
 PRECISIONS = ("single", "mixed")
+CURVES = {"single": "loss-curves.json", "mixed": "loss-curves-mixed.json"}
+AFTER = (60, 100, 150, 200, 250)
+"""Evaluations in mixed precision whose loss is looked for in single."""
 
 
 def main() -> None:
@@ -45,7 +51,11 @@ def main() -> None:
     found = [results_of(arguments, measure)]
     for file in sorted(out.parent.glob(f"{out.name}-*.json")):
         found.append(json.loads(file.read_text(encoding="utf-8")))
-    write_text(out.with_suffix(".md"), render(found))
+    curves = {
+        name: json.loads((out.parent / file).read_text(encoding="utf-8"))
+        for name, file in CURVES.items()
+    }
+    write_text(out.with_suffix(".md"), render(found, curves))
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[Results]:
@@ -120,11 +130,25 @@ def processor() -> str:
     return f"{environment.cpu_name()} ({quickest})"
 
 
-def render(processors: list[Results]) -> str:
+def render(processors: Sequence[Results], curves: Mapping[str, Results]) -> str:
     sections = [
         line for results in processors for line in (_SECTION.format(**results), *_table(results))
     ]
-    return "\n".join([_HEAD, *sections, ""])
+    return "\n".join([_HEAD, *_as_far(curves), _TURNS, *sections, ""])
+
+
+def _as_far(curves: Mapping[str, Results]) -> list[str]:
+    """After how many evaluations single precision has the median losses of mixed."""
+    mixed, single = (curves[name]["arms"]["default"] for name in ("mixed", "single"))
+    losses = np.interp(AFTER, mixed["at"], mixed["quartiles"][1])
+    # Both fall, and np.interp wants what rises.
+    same = np.interp(-losses, -np.array(single["quartiles"][1]), single["at"])
+    rows = [
+        (f"{count}", f"{loss:.4f}", f"{there:.0f}", f"{there / count:.2f}")
+        for count, loss, there in zip(AFTER, losses, same, strict=True)
+    ]
+    titles = ("evaluations, mixed", "loss final/initial", "as low in single after", "that is")
+    return markdown(titles, rows)
 
 
 def _table(results: Results) -> Iterator[str]:
@@ -149,16 +173,29 @@ def _table(results: Results) -> Iterator[str]:
 
 _HEAD = """# Mixed precision
 
-Rendered by `benchmarks/precision.py` from `precision.json` and `precision-*.json`.
+Rendered by `benchmarks/precision.py` from `precision.json`, `precision-*.json` and the results of
+`benchmarks/loss_curves.py`.
 
 With `style.precision=mixed` the network computes in bfloat16 from its second stage on, weights,
 activations and gradients; sums are float32. The first stage takes the image in float32, whose
 gray levels bfloat16 would merge, and losses, targets and optimiser are float32 as well. `auto`,
-the default, is `mixed` where products of bfloat16 have instructions of their own (AMX or AVX-512
-BF16 of x86 processors, tensor cores of CUDA devices from capability 8.0 on) and `single` elsewhere;
-which it was is part of a run's identity.
+the default, is `mixed` on CUDA devices whose tensor cores take bfloat16 (capability 8.0 on) and
+`single` elsewhere; which it was is part of a run's identity.
 
-In the tables the two precisions take turns. Losses are judged in single precision. Medians
+On processors with instructions for bfloat16 (AMX or AVX-512 BF16) an evaluation takes less time,
+but the same loss takes more of them, the more the lower it is: the rounding of activations slows
+the optimiser down, that of weights and gradients does not ([rounding.md](rounding.md)). Medians
+over the pairs of [loss-curves.md](loss-curves.md) and [loss-curves-mixed.md](loss-curves-mixed.md):
+"""
+
+_TURNS = """
+In times of the same bare pass ([engine.md](engine.md#figures), two processors) a step in mixed
+precision takes about three quarters of one in single by the package's own convolutions. That is a
+gain for short runs; at the default's 150 evaluations there is none, and beyond them single
+precision has the same loss sooner. So `auto` is `single` on every processor, and what a run makes
+does not depend on whether the machine has such instructions.
+
+In the tables below the two precisions take turns. Losses are judged in single precision. Medians
 (worst)."""
 
 _SECTION = """

@@ -86,7 +86,7 @@ class StyleConfig(Section):
     )
     precision: Literal["auto", "single", "mixed"] = Field(
         "auto",
-        description="mixed: bfloat16 convolutions after the stem; auto: where these pay",
+        description="mixed: bfloat16 convolutions after the stem; auto: on CUDA tensor cores",
     )
     optimiser: Literal["lbfgs", "adam"] = "lbfgs"
     step: float = Field(0.005, gt=0.0, le=1.0, description="Adam's first step")

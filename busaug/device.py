@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 
 from busaug.config import Config
@@ -24,25 +22,23 @@ def open_device(name: str) -> torch.device:
 def resolve_precision(config: Config) -> Config:
     """The configuration with ``style.precision`` as it pays on ``compute.device``, where ``auto``.
 
-    That is ``mixed`` where products of bfloat16 have instructions of their own: AMX's tiles or
-    AVX-512's pairs on x86 processors, tensor cores on CUDA devices from capability 8.0 on. With
-    ``style.softmax`` it does not pay: the exponential enlarges bfloat16's rounding of large
-    activations, and for one image in four no step was found that lowers the loss.
+    That is ``mixed`` on CUDA devices whose tensor cores take bfloat16 (capability 8.0 on). On a
+    processor an evaluation gains less by bfloat16 than is lost to its rounding of activations: the
+    same loss takes more of them (docs/precision.md). With ``style.softmax`` it pays nowhere: the
+    exponential enlarges the rounding of large activations, and for one image in four no step was
+    found that lowers the loss.
     """
     if config.style.precision != "auto":
         return config
-    precision = "single" if config.style.softmax else _paying(config.compute.device)
-    style = config.style.model_copy(update={"precision": precision})
+    quick = _has_tensor_cores(config.compute.device) and not config.style.softmax
+    style = config.style.model_copy(update={"precision": "mixed" if quick else "single"})
     return config.model_copy(update={"style": style})
 
 
-def _paying(device: str) -> Literal["single", "mixed"]:
-    if device == "cpu":
-        has = torch.cpu.get_capabilities()
-        quick = bool(has.get("amx_bf16") or has.get("avx512_bf16"))
-    else:
-        quick = torch.cuda.is_bf16_supported(including_emulation=False)
-    return "mixed" if quick else "single"
+def _has_tensor_cores(device: str) -> bool:
+    """For bfloat16."""
+    cuda = device.split(":")[0] == "cuda"
+    return cuda and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -8,19 +8,25 @@ from busaug.device import resolve_precision
 
 
 @pytest.mark.parametrize(
-    ("capability", "settings", "expected"),
+    ("device", "tensor_cores", "settings", "expected"),
     [
-        ("avx512_bf16", (), "mixed"),
-        ("amx_bf16", (), "mixed"),
-        ("avx2", (), "single"),
-        ("avx512_bf16", ("style.softmax=true",), "single"),
-        ("avx512_bf16", ("style.softmax=true", "style.precision=mixed"), "mixed"),
-        ("avx2", ("style.precision=mixed",), "mixed"),
+        ("cuda", True, (), "mixed"),
+        ("cuda:1", True, (), "mixed"),
+        ("cuda", False, (), "single"),
+        ("cpu", True, (), "single"),
+        ("cuda", True, ("style.softmax=true",), "single"),
+        ("cuda", True, ("style.softmax=true", "style.precision=mixed"), "mixed"),
+        ("cuda", True, ("style.precision=single",), "single"),
+        ("cpu", False, ("style.precision=mixed",), "mixed"),
     ],
 )
 def test_the_precision_that_pays(
-    monkeypatch: pytest.MonkeyPatch, capability: str, settings: tuple[str, ...], expected: str
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    tensor_cores: bool,
+    settings: tuple[str, ...],
+    expected: str,
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True})
-    config = load_config(overrides=("style.precision=auto", *settings))
-    assert resolve_precision(config).style.precision == expected
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: tensor_cores)
+    given = (f"compute.device={device}", "style.precision=auto", *settings)
+    assert resolve_precision(load_config(overrides=given)).style.precision == expected

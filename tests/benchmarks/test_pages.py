@@ -37,7 +37,7 @@ def test_the_choice_of_optimiser(benchmark_module: Benchmark) -> None:
     assert render(results("optimiser.json")) == page("optimiser.md")
 
 
-@pytest.mark.parametrize("name", ["loss-curves", "loss-curves-single"])
+@pytest.mark.parametrize("name", ["loss-curves", "loss-curves-mixed"])
 def test_loss_curves(benchmark_module: Benchmark, name: str) -> None:
     render = benchmark_module("loss_curves").render
     assert render(results(f"{name}.json"), DOCS / f"{name}.svg") == page(f"{name}.md")
@@ -47,7 +47,28 @@ def test_loss_curves(benchmark_module: Benchmark, name: str) -> None:
 def test_precision(benchmark_module: Benchmark) -> None:
     others = sorted(file.name for file in DOCS.glob("precision-*.json"))
     found = [results(name) for name in ("precision.json", *others)]
-    assert benchmark_module("precision").render(found) == page("precision.md")
+    module = benchmark_module("precision")
+    curves = {precision: results(file) for precision, file in module.CURVES.items()}
+    assert module.render(found, curves) == page("precision.md")
+
+
+def test_the_same_loss_is_looked_for_between_the_evaluations_that_are_kept(
+    benchmark_module: Benchmark,
+) -> None:
+    """One falls by a hundredth an evaluation, the other by two."""
+
+    def falling(slope: float) -> dict[str, Any]:
+        at = [1, 100, 300]
+        return {"arms": {"default": {"at": at, "quartiles": [[], [9 - slope * x for x in at], []]}}}
+
+    curves = {"mixed": falling(0.01), "single": falling(0.02)}
+    table = benchmark_module("precision")._as_far(curves)
+    assert table[2:4] == ["| 60 | 8.4000 | 30 | 0.50 |", "| 100 | 8.0000 | 50 | 0.50 |"]
+
+
+def test_rounding(benchmark_module: Benchmark) -> None:
+    render = benchmark_module("rounding").render
+    assert render(results("rounding.json")) == page("rounding.md")
 
 
 def test_resolution(benchmark_module: Benchmark) -> None:
@@ -169,9 +190,9 @@ def test_another_processor_may_have_single_precision_alone(benchmark_module: Ben
     rows = benchmark_module("engine_bars")._speed_rows
     step, loop = rows(measured(["mixed", "single"]), [measured(["single"])])
     assert step[2] == (
-        "mixed **2.00**, **2.00**; single **2.00**, **2.00**; A CPU: single **2.00**, **2.00**"
+        "single **2.00**, **2.00**; mixed **2.00**, **2.00**; A CPU: single **2.00**, **2.00**"
     )
-    assert loop[2] == "mixed 2.00, 2.00; single 2.00, 2.00; A CPU: single 2.00, 2.00"
+    assert loop[2] == "single 2.00, 2.00; mixed 2.00, 2.00; A CPU: single 2.00, 2.00"
 
 
 def test_runs_of_different_tests_are_not_mixed(benchmark_module: Benchmark, tmp_path: Path) -> None:

@@ -161,22 +161,11 @@ def test_processes_of_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("has", "precision"),
-    [
-        ({"avx512_f": True, "avx512_bf16": True, "amx_bf16": True}, "mixed"),
-        ({"avx512_f": True, "avx512_bf16": True, "amx_bf16": False}, "mixed"),
-        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, "single"),
-        ({}, "single"),  # another architecture
-    ],
+    ("chosen", "precision"), [("auto", "single"), ("single", "single"), ("mixed", "mixed")]
 )
-def test_the_precision_is_what_the_processor_is_quick_in(
-    monkeypatch: pytest.MonkeyPatch, has: dict[str, bool], precision: str
-) -> None:
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: has)
-    assert resolve_compute(Config()).style.precision == precision
-    for chosen in ("single", "mixed"):
-        config = load_config(overrides=[f"style.precision={chosen}"])
-        assert resolve_compute(config).style.precision == chosen
+def test_a_precision_is_chosen_for_the_processor_where_none_is(chosen: str, precision: str) -> None:
+    config = load_config(overrides=[f"style.precision={chosen}"])
+    assert resolve_compute(config).style.precision == precision
 
 
 class OfTwo(Single):
