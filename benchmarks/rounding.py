@@ -1,4 +1,4 @@
-"""Which of bfloat16's roundings keep the optimiser from its last percents: emulated, one by one.
+"""Which roundings of bfloat16 keep the optimiser from its last percents: emulated, one by one.
 
     python benchmarks/rounding.py CATALOG --weights FILE [--pairs 32] [--out docs/rounding]
     torchrun --nproc-per-node 2 benchmarks/rounding.py CATALOG --threads 1 ...
@@ -6,7 +6,8 @@
 In ``style.precision=mixed`` weights, activations (what convolutions and sums give) and the
 gradients that come back to these are bfloat16. Here an arm rounds some of them, from a stage of the
 network on, and multiplies and adds in float32, as instructions for bfloat16 do. So the loss can be
-had on a machine without such instructions, but not the time. Results are judged in single precision
+had on a machine without such instructions, but not the time. One arm rounds to the digits of TF32,
+as convolutions in single precision do on CUDA devices. Results are judged in single precision
 against the mark that docs/loss-curves.json has of the same pairs. Writes OUT.json after
 every arm and OUT.md from it; with --render the latter alone.
 """
@@ -49,6 +50,8 @@ class Arm:
     weights: bool = False
     activations: bool = False
     gradients: bool = False
+    bits: int = 7
+    """After the leading one: bfloat16 has 7, TF32 10, float32 23."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """An activation, its gradient to be rounded when it comes."""
@@ -60,16 +63,21 @@ class _Rounded(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, arm: Arm) -> Tensor:
         ctx.arm = arm
-        return nearest(x) if arm.activations else x.clone()
+        return nearest(x, arm.bits) if arm.activations else x.clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return (nearest(grads[0]) if ctx.arm.gradients else grads[0]), None
+        arm = ctx.arm
+        return (nearest(grads[0], arm.bits) if arm.gradients else grads[0]), None
 
 
-def nearest(x: Tensor) -> Tensor:
-    """Bfloat16's values that are nearest, kept in float32."""
-    return x.bfloat16().float()
+def nearest(x: Tensor, bits: int) -> Tensor:
+    """The values that are nearest of those with so many bits, to even at a tie, kept in float32."""
+    dropped = 23 - bits
+    pattern = x.view(torch.int32)
+    even = (pattern >> dropped) & 1
+    half = (1 << (dropped - 1)) - 1
+    return ((pattern + half + even) >> dropped << dropped).view(torch.float32)
 
 
 def emulated(weights: Weights, arm: Arm) -> FeatureExtractor:
@@ -85,7 +93,7 @@ def emulated(weights: Weights, arm: Arm) -> FeatureExtractor:
                 module.register_forward_hook(lambda _, __, out: arm(out))
             if arm.weights:
                 for parameter in module.parameters(recurse=False):
-                    parameter.data = nearest(parameter.data)
+                    parameter.data = nearest(parameter.data, arm.bits)
     return extractor
 
 
@@ -98,6 +106,7 @@ ARMS = {
     "all three: mixed precision": Arm(**_ALL),
     "all three, from the third stage on": Arm(first=2, **_ALL),
     "all three, from the fourth stage on": Arm(first=3, **_ALL),
+    "all three, to TF32's ten bits": Arm(bits=10, **_ALL),
 }
 
 
@@ -177,7 +186,9 @@ are apart by some thousandths.
 _TAIL = """
 So activations are what must not be rounded, above all those of the second stage, the largest. A
 mixed precision of gradients alone, which are half of the products, would keep the loss; what time
-it would save has not been measured, on a processor or on a device."""
+it would save has not been measured, on a processor or on a device. TF32, by which torch convolves
+in single precision on CUDA devices, does little harm, though here it rounds what is kept as well as
+what is multiplied."""
 
 
 if __name__ == "__main__":

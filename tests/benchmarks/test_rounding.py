@@ -1,0 +1,56 @@
+"""Emulated bfloat16 is bfloat16, to what it is used for."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from style.cases import warm
+from tolerances import TOLERANCES
+
+from busaug.style.features import FeatureExtractor
+
+
+@pytest.fixture
+def rounding(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    return importlib.import_module("rounding")
+
+
+def test_seven_bits_are_bfloat16s(rounding: ModuleType) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(64, 33) * 10.0 ** torch.randint(-20, 20, (64, 33))
+    ties = torch.tensor([[1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-8, 0.0]])
+    for values in (x, x.mT, ties):
+        assert torch.equal(rounding.nearest(values, 7), values.bfloat16().float())
+    assert rounding.nearest(torch.tensor(1 + 3 * 2.0**-11), 10) == 1 + 2 * 2.0**-10
+
+
+def test_the_emulation_rounds_what_mixed_precision_rounds(rounding: ModuleType) -> None:
+    """Features of the first rounded stage differ by a small part of what the rounding changes."""
+    weights, images = warm(), torch.rand(2, 1, 48, 48)
+    with torch.no_grad():
+        exact = FeatureExtractor("resnet50", weights)(images)
+        mixed = FeatureExtractor("resnet50", weights, precision="mixed")(images)
+        emulated = rounding.emulated(weights, rounding.ARMS["all three: mixed precision"])(images)
+        nothing = rounding.emulated(weights, rounding.ARMS["nothing"])(images)
+    rounded = (mixed["layer1"] - exact["layer1"]).norm()
+    apart = (emulated["layer1"] - mixed["layer1"]).norm()
+    assert apart < TOLERANCES["emulated bfloat16, of its rounding"] * rounded
+    assert all(torch.equal(nothing[name], value) for name, value in exact.items())
+
+
+def test_gradients_are_rounded_where_an_arm_says_so(rounding: ModuleType) -> None:
+    x = torch.rand(8, 8, requires_grad=True)
+    upstream = torch.rand(8, 8)
+    for arm, expected in (
+        (rounding.Arm(gradients=True), upstream.bfloat16().float()),
+        (rounding.Arm(activations=True), upstream),
+    ):
+        (found,) = torch.autograd.grad(arm(x), x, upstream)
+        assert torch.equal(found, expected)
+        kept = x if not arm.activations else x.bfloat16().float()
+        assert torch.equal(arm(x), kept)
