@@ -192,8 +192,8 @@ _TURNS = """
 In times of the same bare pass ([engine.md](engine.md#figures), two processors) a step in mixed
 precision takes about three quarters of one in single by the package's own convolutions. That is a
 gain for short runs; at the default's 150 evaluations there is none, and beyond them single
-precision has the same loss sooner. So `auto` is `single` on every processor, and what a run makes
-does not depend on whether the machine has such instructions.
+precision has the same loss sooner. So `auto` is `single` on every processor, with such instructions
+or without.
 
 On CUDA devices, where products of bfloat16 cost far less and half the bytes are moved, the times
 have not been measured. There `style.precision=single` is the choice where the last percents of the
