@@ -18,14 +18,13 @@ from statistics import median, quantiles
 
 import bars
 from bars import Results, Row, bold, over_runs
-from loss_curves import mark
+from loss_curves import CURVE_FILES, mark
 
 # The accepted share, what may be left of the style distance, and the SSIM that is wanted.
 _ACCEPTED, _LEFT, _SSIM = 0.95, 0.30, (0.5, 0.95)
 _STEP, _LOOP, _EVALUATIONS, _SOONER, _MEMORY_GIB = 1.25, 1.8, 250, 6.0, 16.0
 
 _THREADS = ("one thread", "two threads")
-_CURVES = {"single": "loss-curves.json", "mixed": "loss-curves-mixed.json"}
 
 
 def updated(document: str, docs: Path) -> str:
@@ -38,7 +37,7 @@ def updated(document: str, docs: Path) -> str:
     measured = read("engine.json")
     rows = [
         *_speed_rows(measured, [read(name) for name in others]),
-        *_curve_rows({p: read(f) for p, f in _CURVES.items()}),
+        *_curve_rows({p: read(f) for p, f in CURVE_FILES.items()}),
         *_run_rows(read("results/augmented.json")["transfer"][0]),
         _memory_row(read("resolution.json")["large"]),
         ("image-evaluations a second on a device", "25 % of its floor", "not tried"),
@@ -104,7 +103,7 @@ def _loops(measured: Results) -> str:
 def _faster(measured: Results, test: str) -> dict[str, list[list[float]]]:
     """Times as fast as the reference, by precision, of one thread and of two, a value a run."""
     tests = measured["tests"]
-    names = {p: [f"{test}[{p}-{each}]" for each in _THREADS] for p in _CURVES}
+    names = {p: [f"{test}[{p}-{each}]" for each in _THREADS] for p in CURVE_FILES}
     return {
         p: [tests[name]["times_faster_than_reference"] for name in each]
         for p, each in names.items()

@@ -1,6 +1,6 @@
 """Loss against evaluations on real pairs: how soon does each optimiser reach the plain Adam loop?
 
-    python benchmarks/loss_curves.py CATALOG --weights FILE [--pairs 32] [--out docs/loss-curves]
+    python benchmarks/loss_curves.py CATALOG --weights FILE [--pairs 32] [--precision mixed]
     torchrun --nproc-per-node 2 benchmarks/loss_curves.py CATALOG --threads 1 ...
 
 The mark to reach is the loss of plain Adam (no band limit, constant step) after --plain
@@ -8,7 +8,8 @@ evaluations, with the best of its steps over all pairs: steps are doubled and ha
 has a worse one on either side. Plain Adam is run in batches, which gives the losses of a loop over
 images (``test_engine.py`` shows it). All arms are of one precision.
 
-Writes OUT.json after every arm, then OUT.md and OUT.svg from it; with --render these alone. Plain
+Writes OUT.json after every arm, then OUT.md and OUT.svg from it; with --render these alone. OUT is
+docs/loss-curves, in mixed precision docs/loss-curves-mixed, where --out names no other. Plain
 arms that OUT.json has already, of the same pairs, are kept: they do not depend on the optimiser,
 and on how convolutions are computed by a rounding only.
 """
@@ -29,15 +30,13 @@ import real_pairs
 import torch
 from matplotlib.figure import Figure
 from plain_nst import PlainTransfer
-from real_pairs import Results, configured, shared_results_of, weights_row
+from real_pairs import Results, configured, objective, shared_results_of, weights_row
 
 from busaug import console
 from busaug.augment.calibration import calibrate
-from busaug.augment.engine import Engine
 from busaug.augment.gate import ssim_map
 from busaug.augment.inputs import Images
 from busaug.augment.job import Job
-from busaug.augment.plan import Unit
 from busaug.config import StyleConfig
 from busaug.data.catalog import Catalog
 from busaug.distributed.communicator import Communicator
@@ -49,6 +48,8 @@ from busaug.ops.style_target import GramTarget
 from busaug.style.objective import Objective
 from busaug.style.optimise import minimise
 
+CURVE_FILES = {"single": "loss-curves.json", "mixed": "loss-curves-mixed.json"}
+"""Of the committed results, in docs, by precision."""
 FIRST_STEPS = (0.005, 0.01)
 ARMS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -64,8 +65,13 @@ def main() -> None:
     parser = real_pairs.parser(__doc__, "docs/loss-curves", pairs=32, size=96)
     parser.add_argument("--evaluations", type=int, default=250)
     parser.add_argument("--plain", type=int, default=1000)
-    parser.add_argument("--precision", default="auto", help="of all arms, as style.precision")
+    parser.add_argument(
+        "--precision", choices=tuple(CURVE_FILES), default="single", help="of all arms"
+    )
+    parser.set_defaults(out=None)
     arguments = parser.parse_args()
+    if arguments.out is None:
+        arguments.out = (Path("docs") / CURVE_FILES[arguments.precision]).with_suffix("")
     results = shared_results_of(arguments, measure)
     if results is None:
         return
@@ -158,13 +164,6 @@ def searched_steps(results: Results) -> Iterator[float]:
         else:
             high *= 2
             yield high
-
-
-def objective(engine: Engine, unit: Unit) -> tuple[Objective, Images]:
-    """What a unit is optimised for, and its contents."""
-    loaded = [engine.loader.pair(pair) for pair in unit.pairs]
-    contents = engine.loader.batch([inputs.content for inputs in loaded])
-    return engine.objective(loaded, contents), contents
 
 
 def curves(

@@ -5,7 +5,7 @@
 Both precisions take turns, batch by batch, on the same pairs with the same relevance and balance.
 Every result is judged by the losses in single precision. Writes OUT.json after every batch, and
 OUT.md from it, from any OUT-*.json beside it, of other processors, and from the results of
-``loss_curves.py`` there; --render does the latter alone.
+``loss_curves.py`` in docs; --render does the latter alone.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from statistics import median
 import numpy as np
 import real_pairs
 import torch
-from bars import markdown
-from real_pairs import Results, configured, results_of, weights_row
+from bars import DOCS, markdown
+from loss_curves import CURVE_FILES
+from real_pairs import Results, configured, loss_left, objective, results_of, weights_row
 
 from busaug import console, environment
 from busaug.augment.calibration import calibrate
@@ -38,7 +39,6 @@ from busaug.ops.convolution import has_convolutions
 from busaug.style.optimise import minimise
 
 PRECISIONS = ("single", "mixed")
-CURVES = {"single": "loss-curves.json", "mixed": "loss-curves-mixed.json"}
 AFTER = (60, 100, 150, 200, 250)
 """Evaluations in mixed precision whose loss is looked for in single."""
 
@@ -52,8 +52,8 @@ def main() -> None:
     for file in sorted(out.parent.glob(f"{out.name}-*.json")):
         found.append(json.loads(file.read_text(encoding="utf-8")))
     curves = {
-        name: json.loads((out.parent / file).read_text(encoding="utf-8"))
-        for name, file in CURVES.items()
+        name: json.loads((DOCS / file).read_text(encoding="utf-8"))
+        for name, file in CURVE_FILES.items()
     }
     write_text(out.with_suffix(".md"), render(found, curves))
 
@@ -105,17 +105,13 @@ def measure(arguments: argparse.Namespace) -> Iterator[Results]:
 def run(engines: dict[str, Engine], unit: Unit, arm: Results) -> None:
     """Add what an arm makes of a unit."""
     engine = engines[arm["precision"]]
-    loaded = [engine.loader.pair(pair) for pair in unit.pairs]
-    contents = engine.loader.batch([inputs.content for inputs in loaded])
-    objective = engine.objective(loaded, contents)
+    evaluate, contents = objective(engine, unit)
     style = engine.config.style.model_copy(update={"iterations": arm["evaluations"]})
     begin = time.perf_counter()
-    minimum = minimise(objective, contents.pixels, style, contents.overlays)
+    minimum = minimise(evaluate, contents.pixels, style, contents.overlays)
     arm["seconds"] += time.perf_counter() - begin
-    judge = engines["single"].objective(loaded, contents)
-    with torch.no_grad():
-        share = judge.losses(minimum.images).total / judge.losses(contents.pixels).total
-    arm["loss"] += [round(float(value), 5) for value in share]
+    judge, _ = objective(engines["single"], unit)
+    arm["loss"] += [round(share, 5) for share in loss_left(judge, minimum.images, contents)]
     arm["ssim"] += [
         round(float(ssim_map(image[0].numpy(), content[0].numpy()).mean()), 4)
         for image, content in zip(minimum.images, contents.pixels, strict=True)

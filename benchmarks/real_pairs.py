@@ -12,12 +12,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from busaug.augment.engine import Engine
+from busaug.augment.inputs import Images
+from busaug.augment.plan import Unit
 from busaug.cli.shared import resolve_compute
 from busaug.config import Config, load_config
 from busaug.distributed.communicator import Communicator
 from busaug.distributed.opening import open_communicator
 from busaug.files import write_json
 from busaug.models.weights import Weights
+from busaug.style.objective import Objective
 
 Results = dict[str, Any]
 
@@ -76,3 +82,17 @@ def configured(arguments: argparse.Namespace, *settings: str) -> Config:
 def weights_row(weights: Weights) -> Results:
     """For the results."""
     return {"name": weights.name, "sha256": weights.sha256}
+
+
+def objective(engine: Engine, unit: Unit) -> tuple[Objective, Images]:
+    """What a unit is optimised for, and its contents."""
+    loaded = [engine.loader.pair(pair) for pair in unit.pairs]
+    contents = engine.loader.batch([inputs.content for inputs in loaded])
+    return engine.objective(loaded, contents), contents
+
+
+@torch.no_grad()
+def loss_left(judge: Objective, images: torch.Tensor, contents: Images) -> list[float]:
+    """Of each image, over that of its content."""
+    share = judge.losses(images).total / judge.losses(contents.pixels).total
+    return [float(value) for value in share]

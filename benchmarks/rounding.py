@@ -26,8 +26,15 @@ from typing import Any
 import real_pairs
 import torch
 from bars import DOCS, markdown
-from loss_curves import mark, objective
-from real_pairs import Results, configured, shared_results_of, weights_row
+from loss_curves import CURVE_FILES, mark
+from real_pairs import (
+    Results,
+    configured,
+    loss_left,
+    objective,
+    shared_results_of,
+    weights_row,
+)
 from torch import Tensor, nn
 
 from busaug import console
@@ -99,7 +106,7 @@ def emulated(weights: Weights, arm: Arm) -> FeatureExtractor:
 
 _ALL = {"weights": True, "activations": True, "gradients": True}
 ARMS = {
-    "nothing": Arm(first=9),
+    "nothing": Arm(first=9),  # no stage is
     "weights": Arm(weights=True),
     "gradients": Arm(gradients=True),
     "activations": Arm(activations=True),
@@ -126,7 +133,7 @@ def measure(arguments: argparse.Namespace, comm: Communicator) -> Iterator[Resul
     weights = resolve_weights(arguments.weights)
     job = Job(Catalog.load(arguments.catalog), config, weights, None)
     plan = job.plan()
-    known = json.loads((DOCS / "loss-curves.json").read_text(encoding="utf-8"))
+    known = json.loads((DOCS / CURVE_FILES["single"]).read_text(encoding="utf-8"))
     if (known["size"], known["pairs"]) != (arguments.size, len(plan)):
         raise SystemExit("docs/loss-curves.json has the mark of other pairs")
     name, goals = mark(known)
@@ -152,9 +159,7 @@ def measure(arguments: argparse.Namespace, comm: Communicator) -> Iterator[Resul
                 rounded, contents = objective(engine, unit)
                 judge, _ = objective(engines["nothing"], unit)
                 found = minimise(rounded, contents.pixels, config.style, contents.overlays)
-                with torch.no_grad():
-                    share = judge.losses(found.images).total / judge.losses(contents.pixels).total
-                ends += share.tolist()
+                ends += loss_left(judge, found.images, contents)
             every = [end for part in comm.gather(ends) for end in part]
             results["arms"][arm] = [round(a / b, 5) for a, b in zip(every, goals, strict=True)]
             yield results

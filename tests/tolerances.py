@@ -27,8 +27,9 @@ TOLERANCES: dict[str, float] = {
     "bfloat16 gradient, L2": 0.3,  # measured 0.18: ReLUs near zero switch; unrelated ones: 1.4
     # of ten images after a few noisy steps; .004 on an AMD EPYC
     "mixed precision, median style distance left, absolute": 0.02,
-    # torch sums in another order and may round to the other side: .16; unrelated roundings: 1.4
-    "emulated bfloat16, of its rounding": 0.3,
+    # torch sums in another order and may round to the other side: up to .025; with weights that are
+    # not rounded .45
+    "emulated bfloat16, part of layer1 that differs": 0.1,
     "balance fixed point": 1e-6,  # the ratio of norms is one by construction
     "channel means of FM": 1e-5,  # the mean of float32 quantiles, ties averaged
     "weights of mean one": 1e-5,  # float32 sums of some dozen positions

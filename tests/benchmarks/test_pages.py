@@ -48,7 +48,7 @@ def test_precision(benchmark_module: Benchmark) -> None:
     others = sorted(file.name for file in DOCS.glob("precision-*.json"))
     found = [results(name) for name in ("precision.json", *others)]
     module = benchmark_module("precision")
-    curves = {precision: results(file) for precision, file in module.CURVES.items()}
+    curves = {precision: results(file) for precision, file in module.CURVE_FILES.items()}
     assert module.render(found, curves) == page("precision.md")
 
 

@@ -115,12 +115,14 @@ void products() {
             for (Index rows = 1; rows <= 26; ++rows) {
                 const Values a = drawn(rows * depth);
                 const Values addend = drawn(rows * columns), gate = drawn(rows * columns);
-                for (int what = 0; what < 8; ++what) {
-                    const float least = what % 2 == 0 ? 0.0F : -infinity;
+                for (unsigned what = 0; what < 16; ++what) {
+                    const bool biased = (what & 1) != 0, added = (what & 2) != 0;
+                    const bool gated = added && (what & 4) != 0;
+                    const float least = (what & 8) != 0 ? 0.0F : -infinity;
                     count.compare(rows * columns, [&](const ConvolutionKernels& kernels, float* c) {
                         kernels.product({rows, depth, columns, a.data(), weight.data(),
-                                         or_null(bias, what % 2 == 0), or_null(addend, what >= 2),
-                                         or_null(gate, what >= 4), least, c});
+                                         or_null(bias, biased), or_null(addend, added),
+                                         or_null(gate, gated), least, c});
                     });
                 }
             }

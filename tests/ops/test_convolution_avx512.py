@@ -1,4 +1,4 @@
-"""The text for AVX-512 gives AVX2's bits: by halves, where there is no such processor.
+"""The code for AVX-512 gives AVX2's bits: by halves, where there is no such processor.
 
 What other tests show of AVX2's kernels then holds for it, but for the instructions themselves.
 """
